@@ -1,0 +1,164 @@
+"""Shard format, version 1: names of files and members, Arrow schemas, and the record `dataset.json`.
+
+OUT/dataset.json            settings, spec, totals, sha256 of every other file; written last = complete
+OUT/manifest.parquet        a row per sample            OUT/rejected.parquet   a row per input left out
+OUT/shards/SPLIT-000000.tar USTAR, members of a sample adjacent    .idx  DALI index    .json  shard record
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from vice.data_specs.dataset import DatasetSpec
+from vice.data_specs.errors import InputError
+from vice.data_specs.fingerprint import fingerprint
+from vice.data_specs.regions import RegionLayer
+from vice.data_specs.validation import StrictModel, parse
+
+FORMAT_NAME = "vice-shards"
+FORMAT_VERSION = 1
+
+DATASET_FILE = "dataset.json"
+MANIFEST_FILE = "manifest.parquet"
+REJECTED_FILE = "rejected.parquet"
+SHARD_FOLDER = "shards"
+
+DENSITY_MEMBER = "density.png"
+LABELS_MEMBER = "labels.png"
+META_MEMBER = "json"
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("index", pa.int32(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("source_sha256", pa.string(), nullable=False),
+        pa.field("group", pa.string()),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("original_width", pa.int32(), nullable=False),
+        pa.field("original_height", pa.int32(), nullable=False),
+        pa.field("num_regions", pa.map_(pa.string(), pa.int32()), nullable=False),
+        pa.field("member_bytes", pa.map_(pa.string(), pa.int64()), nullable=False),
+        pa.field("has_labels", pa.bool_(), nullable=False),
+    ]
+)
+"""A row per sample: `shard` is the tar's file name, `index` its place there, sizes in pixels; the maps go from layer
+name (`slic20`) to its number of regions and from member (`jpg`) to its bytes."""
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+
+class PrepSettings(StrictModel):
+    """Everything that decides the bytes of the shards; equal settings and inputs give equal bytes."""
+
+    split: str = Field(default="train", pattern=r"^[a-z0-9_]+$")
+    """Name of the split; begins every shard's and sample's name."""
+    regions: list[RegionLayer] = [RegionLayer(method="slic", size=20)]
+    """Region layers to store."""
+    density_stride: int = Field(default=4, ge=1, le=64)
+    """Picture pixels per cell of the content-density map."""
+    short_side: int | None = Field(default=None, ge=32)
+    """Resize so that the shorter side has this many pixels (never enlarges)."""
+    center_crop: bool = False
+    """Crop to a centred square after resizing."""
+    max_side: int = Field(default=2048, ge=32)
+    """Pictures whose longer side is larger are made smaller."""
+    picture: Literal["jpeg", "png"] = "jpeg"
+    """How pictures are stored: jpeg keeps the original bytes where it can, png is lossless."""
+    samples_per_shard: int = Field(default=512, ge=1)
+    """Inputs per shard."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the order of the inputs over the shards."""
+
+
+class ShardRecord(StrictModel):
+    """`SPLIT-000000.json`: this shard is complete."""
+
+    tar_sha256: str
+    index_sha256: str
+    num_samples: int
+    num_rejected: int
+    settings_fingerprint: str
+
+
+class DatasetRecord(StrictModel):
+    """`dataset.json`, written last: the whole OUT is complete."""
+
+    format: Literal["vice-shards"] = FORMAT_NAME
+    version: int = FORMAT_VERSION
+    settings: PrepSettings
+    dataset: DatasetSpec
+    implementation: dict[str, str]
+    """Versions of whatever makes bytes (libraries and our own layers)."""
+    settings_fingerprint: str
+    """Of settings, dataset and implementation together."""
+    num_inputs: int
+    num_samples: int
+    num_rejected: int
+    num_shards: int
+    files: dict[str, str]
+    """sha256 of every other file of OUT, by path relative to OUT."""
+    fingerprint: str
+    """sha256 of this record without this field: names the data, exactly."""
+
+    @classmethod
+    def sealed(cls, **fields: Any) -> DatasetRecord:
+        """Make a record and compute its fingerprint."""
+        draft = cls(**fields, fingerprint="")
+        return draft.model_copy(update={"fingerprint": draft.computed_fingerprint()})
+
+    def computed_fingerprint(self) -> str:
+        """The fingerprint that this record should carry."""
+        return fingerprint(self.model_dump(mode="json", exclude={"fingerprint"}))
+
+
+def shard_name(split: str, number: int) -> str:
+    """Name of a shard without suffix: `train-000012`."""
+    return f"{split}-{number:06d}"
+
+
+def picture_member(settings: PrepSettings) -> str:
+    """Extension of the picture's member: `jpg` or `png`."""
+    return "jpg" if settings.picture == "jpeg" else "png"
+
+
+def read_dataset_record(out: Path) -> DatasetRecord:
+    """Read `dataset.json` of a complete OUT.
+
+    Raises:
+        InputError: OUT does not exist, is not complete, not ours, or of another format version.
+    """
+    path = Path(out) / DATASET_FILE
+    if not path.is_file():
+        if (Path(out) / SHARD_FOLDER).is_dir():
+            raise InputError(
+                "shards are not complete", where=out, hint="run the same vice-prep shard again to finish them"
+            )
+        missing = "not a folder of shards" if Path(out).exists() else "no such folder"
+        raise InputError(missing, where=out, hint="make shards with: vice-prep shard SOURCE OUT")
+    try:
+        data = json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise InputError("not readable as JSON", where=path, hint="shard again into a new folder") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT_NAME:
+        raise InputError("not written by vice-prep", where=path, hint="give a folder made by vice-prep shard")
+    if data.get("version") != FORMAT_VERSION:
+        raise InputError(
+            f"shard format version {data.get('version')!r}, this program reads version {FORMAT_VERSION}",
+            where=path,
+            hint="shard again, or install the version of vice-dense that wrote it",
+        )
+    return parse(DatasetRecord, data, where=path)

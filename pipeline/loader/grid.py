@@ -1,0 +1,29 @@
+"""Grid cells as regions: ids of the source picture's cells, computed from a view's coordinates, never stored."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vice.pipeline.loader.plan import ViewPlan
+
+
+def grid_ids(width: int, height: int, cell: int) -> np.ndarray:
+    """int32 [height, width]: number of each pixel's cell, row by row; cell 1 numbers the pixels."""
+    columns = -(-width // cell)
+    return (np.arange(height)[:, None] // cell * columns + np.arange(width) // cell).astype(np.int32)
+
+
+def grid_views(width: int, cell: int, plan: ViewPlan, size: int) -> np.ndarray:
+    """int32 [m, size, size]: cell numbers of all views, without making the picture's map.
+
+    Args:
+        width: of the picture, in pixels.
+        cell: side of a cell in picture pixels.
+        plan: crops and flips.
+        size: side of a view in pixels.
+    """
+    inside = np.floor((np.arange(size) + 0.5) * (plan.boxes.side[:, None] / size)).astype(np.int64)
+    rows = (plan.boxes.top[:, None] + inside) // cell
+    columns = (plan.boxes.left[:, None] + inside) // cell
+    columns[plan.flip] = columns[plan.flip, ::-1]
+    return (rows[:, :, None] * -(-width // cell) + columns[:, None, :]).astype(np.int32)

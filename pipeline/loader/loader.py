@@ -1,0 +1,104 @@
+"""The view loader: shards to batches of views, by DALI or by the plain reader, resumable at any step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol, Self
+
+import torch
+
+from vice.data_specs.errors import InputError
+from vice.data_specs.fingerprint import difference
+from vice.pipeline.loader.batch import Batch
+from vice.pipeline.loader.order import SampleOrder
+from vice.pipeline.loader.settings import ViewSettings
+from vice.pipeline.loader.source import StepSource
+from vice.pipeline.shards import Shards
+
+
+class Reader(Protocol):
+    """Makes batches of consecutive steps."""
+
+    def batches(self, first_step: int) -> Iterator[Batch]:
+        """Batches of `first_step`, `first_step + 1`, ... without end."""
+        ...
+
+
+class ViewLoader:
+    """Endless iterator over this process's part of every global batch.
+
+    Args:
+        shards: a folder of shards.
+        views: how views are drawn.
+        global_batch: pictures a step, over all processes.
+        seed: decides order and views.
+        rank: this process.
+        world_size: number of processes.
+        device: where batches are made and stay.
+        reader: `dali` (GPU or CPU, the same graph) or `plain` (NumPy and OpenCV, on the CPU: the reference).
+        num_threads: of the reader.
+
+    Raises:
+        InputError: no samples, no such region layer, a batch that the processes cannot share.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        views: ViewSettings,
+        *,
+        global_batch: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
+        reader: Literal["dali", "plain"] = "dali",
+        num_threads: int = 2,
+    ):
+        self.order = SampleOrder(len(shards), global_batch=global_batch, seed=seed, rank=rank, world_size=world_size)
+        self.step = 0
+        self._identity = {
+            "shards": shards.fingerprint,
+            "global_batch": global_batch,
+            "seed": seed,
+            "views": views.model_dump(mode="json"),
+        }
+        source = StepSource(shards, self.order, views)
+        self._reader = _make_reader(reader, source, torch.device(device), num_threads)
+        self._batches: Iterator[Batch] | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._batches is None:
+            self._batches = self._reader.batches(self.step)
+        batch = next(self._batches)
+        self.step += 1
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """The next step, and what the data are; the same for every process."""
+        return {"step": self.step, **self._identity}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on at the state's next sample, on any number of processes that divides the global batch.
+
+        Raises:
+            InputError: the state belongs to other data, another batch or other settings; names the difference.
+        """
+        changed = difference({key: state[key] for key in self._identity}, self._identity)
+        if changed:
+            raise InputError("cannot go on with other data or views", where="; ".join(changed), hint="start a new run")
+        self.step, self._batches = state["step"], None
+
+
+def _make_reader(name: str, source: StepSource, device: torch.device, num_threads: int) -> Reader:
+    if name == "plain":
+        from vice.pipeline.loader.plain_reader import PlainReader
+
+        return PlainReader(source, device)
+    # imported here: a DALI reader is the only thing that needs DALI
+    from vice.pipeline.loader.dali_reader import DaliReader
+
+    return DaliReader(source, device, num_threads)

@@ -1,0 +1,59 @@
+"""The plain reader: NumPy views collated with torch. Slow and obvious; the DALI reader is held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+
+from vice.data_specs.regions import grid_cell
+from vice.pipeline.loader.batch import Batch
+from vice.pipeline.loader.grid import grid_ids
+from vice.pipeline.loader.reference import Views, make_views
+from vice.pipeline.loader.source import PlannedSample, StepSource
+
+
+class PlainReader:
+    """Makes batches with NumPy and OpenCV, then moves them to the device."""
+
+    def __init__(self, source: StepSource, device: torch.device):
+        self._source, self._device = source, device
+
+    def batches(self, first_step: int) -> Iterator[Batch]:
+        """Batches of `first_step`, `first_step + 1`, ... without end."""
+        step = first_step
+        while True:
+            samples = self._source.step(step)
+            keys = [self._source.shards.keys[sample.number] for sample in samples]
+            yield self._collate([self._views(sample) for sample in samples], keys)
+            step += 1
+
+    def _views(self, sample: PlannedSample) -> Views:
+        settings = self._source.settings
+        picture = cv2.imdecode(np.frombuffer(sample.picture, np.uint8), cv2.IMREAD_COLOR_RGB)
+        if sample.regions is None:
+            ids = grid_ids(picture.shape[1], picture.shape[0], grid_cell(settings.regions))
+        else:
+            ids = cv2.imdecode(np.frombuffer(sample.regions, np.uint8), cv2.IMREAD_UNCHANGED)
+        return make_views(picture, ids, sample.plan, settings)
+
+    def _collate(self, views: list[Views], keys: list[str]) -> Batch:
+        num_regions = torch.tensor([len(view.region_ids) for view in views])
+        region_ids = torch.full((len(views), max(int(num_regions.max()), 1)), -1, dtype=torch.int64)
+        for row, view in zip(region_ids, views, strict=True):
+            row[: len(view.region_ids)] = torch.from_numpy(view.region_ids)
+
+        def stack(field: str) -> torch.Tensor:
+            arrays = [getattr(view, field) for view in views]
+            return torch.from_numpy(np.stack(arrays, axis=1)).to(self._device)
+
+        return Batch(
+            images=stack("images"),
+            regions=stack("regions"),
+            num_regions=num_regions.to(self._device),
+            region_ids=region_ids.to(self._device),
+            masked=stack("masked"),
+            keys=keys,
+        )

@@ -1,0 +1,63 @@
+"""What a step needs from the shards before any pixel is decoded: member bytes and the plan of every sample."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from vice.data_specs.regions import grid_cell
+from vice.data_specs.shard_format import DENSITY_MEMBER, picture_member
+from vice.pipeline.loader.order import SampleOrder, Visit
+from vice.pipeline.loader.plan import ViewPlan, plan_views
+from vice.pipeline.loader.settings import ViewSettings
+from vice.pipeline.shards import Shards
+
+
+class PlannedSample(NamedTuple):
+    """One sample of a step."""
+
+    number: int
+    """Its number in the shards."""
+    picture: bytes
+    regions: bytes | None
+    """16-bit PNG; None where the loader numbers grid cells itself."""
+    plan: ViewPlan
+
+
+class StepSource:
+    """Reads and plans the samples of any step.
+
+    Args:
+        shards: where samples come from.
+        order: which samples a step has.
+        settings: how views are drawn.
+
+    Raises:
+        InputError: the shards have no such region layer.
+    """
+
+    def __init__(self, shards: Shards, order: SampleOrder, settings: ViewSettings):
+        self.shards, self.order, self.settings = shards, order, settings
+        self._members = [picture_member(shards.record.settings), DENSITY_MEMBER]
+        if grid_cell(settings.regions) is None:
+            self._members.append(f"{shards.layer_named(settings.regions)}.png")
+
+    def step(self, step: int) -> list[PlannedSample]:
+        """The samples of this process in a step."""
+        return [self._planned(visit) for visit in self.order.visits(step)]
+
+    def _planned(self, visit: Visit) -> PlannedSample:
+        picture, density, *regions = self.shards.read(visit.sample, self._members)
+        width, height = self.shards.sizes[visit.sample]
+        plan = plan_views(
+            int(width),
+            int(height),
+            cv2.imdecode(np.frombuffer(density, np.uint8), cv2.IMREAD_UNCHANGED),
+            self.shards.record.settings.density_stride,
+            settings=self.settings,
+            seed=self.order.seed,
+            visit=visit,
+        )
+        return PlannedSample(visit.sample, picture, regions[0] if regions else None, plan)

@@ -1,0 +1,131 @@
+"""Checkpoints: one file with everything, written aside and renamed, loaded with `weights_only=True`."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from vice.data_specs.errors import InputError
+from vice.data_specs.validation import parse
+from vice.train.config import TrainConfig
+from vice.train.model import DenseModel, build_model
+
+CHECKPOINT_FORMAT = "vice-checkpoint"
+CHECKPOINT_VERSION = 1
+CHECKPOINT_FOLDER = "checkpoints"
+LAST = "last.pt"
+
+
+class CheckpointInfo(NamedTuple):
+    """What a checkpoint says of itself."""
+
+    name: str
+    """Of the configuration."""
+    step: int
+    num_steps: int
+    num_concepts: int
+    views_seen: int
+    shards_fingerprint: str
+    """Of the shards it was trained on."""
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint file's content."""
+
+    path: Path
+    state: dict[str, Any]
+
+    @property
+    def config(self) -> TrainConfig:
+        """The run's resolved configuration."""
+        return parse(TrainConfig, self.state["config"], where=self.path)
+
+    @property
+    def info(self) -> CheckpointInfo:
+        """What it says of itself."""
+        state = self.state
+        return CheckpointInfo(
+            name=state["config"]["name"],
+            step=state["step"],
+            num_steps=state["num_steps"],
+            num_concepts=state["config"]["assignment"]["num_concepts"],
+            views_seen=state["views_seen"],
+            shards_fingerprint=state["loader"]["shards"],
+        )
+
+
+def save_checkpoint(run_dir: Path, state: dict[str, Any], *, keep: int) -> Path:
+    """Write a step's checkpoint, point `last.pt` at it, and remove all but the newest `keep`.
+
+    Args:
+        run_dir: the run's folder.
+        state: tensors, numbers, strings, lists and dictionaries only; must have `step`.
+        keep: numbered checkpoints kept.
+    """
+    folder = run_dir / CHECKPOINT_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{state['step']:08d}.pt"
+    aside = folder / ".writing.tmp"
+    with aside.open("wb") as file:
+        torch.save({"format": CHECKPOINT_FORMAT, "version": CHECKPOINT_VERSION, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)
+    # a second name for the same bytes: last.pt is replaced in one step and costs no space
+    link = folder / ".last.tmp"
+    link.unlink(missing_ok=True)
+    link.hardlink_to(path)
+    link.rename(folder / LAST)
+    for old in sorted(folder.glob("step-*.pt"))[:-keep]:
+        old.unlink()
+    return path
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        InputError: there is none, it cannot be read, or it is not of this program's version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            "no such checkpoint", where=path, hint="it lies in RUN/checkpoints/last.pt after vice-train launch"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError):
+        raise InputError(
+            "not readable as a checkpoint", where=path, hint="take an earlier one of the same folder"
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+        raise InputError("not a checkpoint of vice-train", where=path)
+    if state.get("version") != CHECKPOINT_VERSION:
+        hint = "train again, or install the version of vice-dense that wrote it"
+        raise InputError(
+            f"checkpoint version {state.get('version')!r}, not {CHECKPOINT_VERSION}", where=path, hint=hint
+        )
+    return Checkpoint(path, state)
+
+
+def load_model(checkpoint: Checkpoint, *, trained: bool = True) -> DenseModel:
+    """The dense model of a checkpoint in evaluation mode on the CPU.
+
+    Args:
+        checkpoint: of `read_checkpoint`.
+        trained: False gives the same network with the initial weights of the run's seed.
+
+    Raises:
+        InputError: the weights do not fit the configuration.
+    """
+    model = build_model(checkpoint.config)
+    if trained:
+        try:
+            model.load_state_dict(checkpoint.state["model"])
+        except RuntimeError:
+            raise InputError("the weights do not fit the configuration", where=checkpoint.path) from None
+    return model.dense.eval()

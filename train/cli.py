@@ -1,0 +1,70 @@
+"""`vice-train`: train on shards, list the presets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from vice.data_specs.errors import run_command
+from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
+from vice.train.config import load_config, presets
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Train dense features on shards of vice-prep."
+)
+
+
+@app.callback()
+def options() -> None:
+    """Train dense features on shards of vice-prep (--debug before or after any command shows tracebacks)."""
+
+
+@app.command("launch")
+def launch_command(
+    config: Annotated[str, typer.Argument(help="A preset (see vice-train presets) or a YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as in views.num_views=4.")] = None,
+    *,
+    shards: Annotated[Path, typer.Option(help="Folder written by vice-prep shard.")],
+    run_dir: Annotated[Path, typer.Option(help="The run's folder; a run that has a checkpoint goes on from it.")],
+    nproc: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this node (default: one a GPU, or one).")
+    ] = None,
+    nnodes: Annotated[str, typer.Option(help="Nodes, as N or MIN:MAX.")] = "1",
+    endpoint: Annotated[str, typer.Option(help="host:port where several nodes meet.")] = "",
+) -> None:
+    """Train a preset or a configuration on shards.
+
+    Example: vice-train launch scenes-demo --shards shards/train --run-dir runs/scenes epochs=20
+    """
+    from vice.train.launch import default_processes, launch
+
+    resolved = load_config(config, overrides or [])
+    launch(resolved, shards, run_dir, num_processes=nproc or default_processes(), nodes=nnodes, endpoint=endpoint)
+    last = run_dir / CHECKPOINT_FOLDER / LAST
+    info = read_checkpoint(last).info
+    print(f"trained {info.name}: {info.step} of {info.num_steps} steps, {info.views_seen} views -> {last}")
+    print(f"next: vice-eval linear {last} --train {shards} --val VAL_SHARDS --run-dir {run_dir / 'eval'}")
+
+
+@app.command("presets")
+def presets_command() -> None:
+    """List the presets with the paper's row that each one is.
+
+    Example: vice-train presets
+    """
+    table = Table("preset", "encoder, decoder", "views", "regions", "the paper's row")
+    for name, config in presets().items():
+        model, views = config.model, config.views
+        table.add_row(
+            name, f"{model.encoder}, {model.decoder}", f"{views.num_views} × {views.size}²", views.regions, config.paper
+        )
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_command(app, "vice-train")

@@ -1,0 +1,163 @@
+"""The configuration of a run: presets, files, `key=value` overrides; every wrong value is told by its dotted path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from vice.data_specs.errors import InputError
+from vice.data_specs.validation import StrictModel, parse
+from vice.pipeline.loader.settings import ViewSettings
+
+
+class ModelConfig(StrictModel):
+    """Encoder and decoder."""
+
+    encoder: str = "resnet18"
+    """An encoder of segmentation-models-pytorch, or any of timm's with feature maps."""
+    weights: str = "none"
+    """`none`: random; otherwise the name of a public checkpoint of that encoder (`imagenet`), downloaded."""
+    decoder: Literal["fpn", "deeplabv3plus"] = "fpn"
+    """FPN for small views, DeepLabV3+ for large ones (paper, section 4)."""
+    decoder_channels: int = Field(default=256, ge=32, multiple_of=32)
+    """Width of the decoder."""
+    embedding_dim: int = Field(default=128, ge=2)
+    """Length of an embedding (D)."""
+
+
+class AssignmentConfig(StrictModel):
+    """Concepts and how regions are assigned to them (paper, section 3.3)."""
+
+    num_concepts: int = Field(default=128, ge=2)
+    """Visual concepts (K)."""
+    temperature: float = Field(default=0.1, gt=0)
+    """τ of the swapped prediction."""
+    epsilon: float = Field(default=0.05, gt=0)
+    """Entropy of the optimal transport; smaller is harder."""
+    sinkhorn_iterations: int = Field(default=3, ge=1)
+    """Sinkhorn-Knopp iterations."""
+    queue_length: int = Field(default=5000, ge=0)
+    """Embeddings of earlier regions that a process keeps for the assignment; used once full."""
+    freeze_concepts_steps: int = Field(default=313, ge=0)
+    """Steps at the start in which the concepts do not move."""
+    normalize: Literal["pixel", "region"] = "pixel"
+    """Unit length before the region mean (`pixel`) or only after it (`region`)."""
+    masked_regions: Literal["drop", "keep"] = "drop"
+    """Whether a region that is masked in any view leaves the loss."""
+
+
+class OptimiserConfig(StrictModel):
+    """Optimiser and schedule."""
+
+    name: Literal["lars", "adamw"] = "lars"
+    """LARS as the paper, or AdamW."""
+    learning_rate: float = Field(default=0.04, gt=0)
+    """Peak rate; for LARS it is the rate of 16 pictures a step and scales with the batch."""
+    weight_decay: float = Field(default=1e-6, ge=0)
+    """Weight decay; biases and norms have none."""
+    warmup: float = Field(default=0.02, ge=0, lt=1)
+    """Share of the steps in which the rate rises linearly."""
+    final: float = Field(default=0.001, ge=0, le=1)
+    """The cosine ends at this share of the peak."""
+
+
+class TrainConfig(StrictModel):
+    """A run of `vice-train`."""
+
+    name: str
+    """Name of the preset or of the user's configuration."""
+    paper: str = ""
+    """The paper's row that this is, in words."""
+    model: ModelConfig = ModelConfig()
+    views: ViewSettings = ViewSettings()
+    assignment: AssignmentConfig = AssignmentConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    global_batch: int = Field(default=128, ge=1)
+    """Pictures a step, over all processes."""
+    epochs: float = Field(default=24, gt=0)
+    """Times that each picture is seen."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of weights, order and views."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of encoder and decoder; assignment and loss are float32 in both."""
+    checkpoint_every: int = Field(default=200, ge=1)
+    """Steps between checkpoints."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Numbered checkpoints that are kept beside last.pt."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between lines of metrics.jsonl."""
+    reader: Literal["dali", "plain"] = "dali"
+    """DALI, or the plain reader where there is none."""
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The rate after warm-up (linear scaling rule for LARS: Goyal et al. 2017)."""
+        scale = self.global_batch / 16 if self.optimiser.name == "lars" else 1.0
+        return self.optimiser.learning_rate * scale
+
+
+def presets() -> dict[str, TrainConfig]:
+    """All presets by name, sorted."""
+    return {name: load_config(name) for name in _preset_names()}
+
+
+def _preset_names() -> list[str]:
+    folder = resources.files("vice.train") / "presets"
+    return sorted(page.name.removesuffix(".yaml") for page in folder.iterdir() if page.name.endswith(".yaml"))
+
+
+def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> TrainConfig:
+    """A preset by name or a YAML file by path, with `key.part=value` overrides.
+
+    Raises:
+        InputError: no such preset, not YAML, an unknown key or a wrong value; lists the choices.
+    """
+    preset = resources.files("vice.train") / "presets" / f"{preset_or_file}.yaml"
+    if preset.is_file():
+        text, where = preset.read_text(encoding="utf-8"), f"preset {preset_or_file}"
+    elif Path(preset_or_file).suffix in {".yaml", ".yml"} and Path(preset_or_file).is_file():
+        text, where = Path(preset_or_file).read_text(encoding="utf-8"), preset_or_file
+    else:
+        choices = ", ".join(_preset_names())
+        raise InputError(
+            "unknown preset", where=repr(preset_or_file), hint=f"choose from {choices}, or give a .yaml file"
+        )
+    data = _yaml(text, where)
+    for override in overrides:
+        _apply(data, override)
+    return parse(TrainConfig, data, where=where)
+
+
+def _yaml(text: str, where: str) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"not readable as YAML ({error})", where=where) from None
+    if not isinstance(data, dict):
+        raise InputError("a configuration is a YAML mapping", where=where, hint="see vice-train presets")
+    return data
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Put `a.b=value` into nested mappings; values are read as YAML, so numbers and lists are themselves."""
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise InputError("not an override", where=repr(override), hint="write key=value, as in views.num_views=4")
+    *parents, last = path.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise InputError(f"'{parent}' has no parts", where=repr(override), hint=f"set it whole: {parent}=value")
+    data[last] = _yaml_value(value, override)
+
+
+def _yaml_value(value: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError("the value is not readable", where=repr(override), hint="write it as YAML") from None

@@ -1,0 +1,86 @@
+"""All collectives in one place, guarded: with one process they do nothing."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Process(NamedTuple):
+    """This process among all."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+
+def start() -> Process:
+    """Join the process group that the launcher describes (NCCL on GPUs, gloo on the CPU); one process joins none."""
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+    else:
+        device = torch.device("cpu")
+        share = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        torch.set_num_threads(share)
+    if world_size > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Process(rank, world_size, device)
+
+
+def stop() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def is_distributed() -> bool:
+    """Whether there is more than one process."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Sum of every process's tensor of this shape; a new tensor, without gradient."""
+    return _reduced(values, dist.ReduceOp.SUM)
+
+
+def max_over_processes(values: Tensor) -> Tensor:
+    """Largest of every process's tensor of this shape; a new tensor, without gradient."""
+    return _reduced(values, dist.ReduceOp.MAX)
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Rows of all processes in the order of ranks; every process may have another number of them."""
+    if not is_distributed():
+        return rows
+    counts = [torch.zeros((), dtype=torch.int64, device=rows.device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor(len(rows), device=rows.device))
+    most = max(int(count) for count in counts)
+    padded = rows.new_zeros(most, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if is_distributed():
+        dist.barrier()
+
+
+def _reduced(values: Tensor, operation) -> Tensor:
+    values = values.detach().clone()
+    if is_distributed():
+        dist.all_reduce(values, operation)
+    return values

@@ -1,0 +1,112 @@
+"""The state of a run: everything that a step changes, made from a configuration, saved to and restored from a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vice.data_specs.errors import InputError
+from vice.data_specs.fingerprint import difference
+from vice.pipeline.loader.loader import ViewLoader
+from vice.pipeline.shards import Shards
+from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint, save_checkpoint
+from vice.train.config import TrainConfig
+from vice.train.distributed import Process
+from vice.train.embedding_queue import EmbeddingQueue
+from vice.train.model import RegionModel, build_model
+from vice.train.optimiser import build_optimiser
+
+
+@dataclass
+class TrainState:
+    """What the loop works on."""
+
+    config: TrainConfig
+    process: Process
+    model: RegionModel
+    """The weights."""
+    network: nn.Module
+    """The model as it is called: wrapped for gradients over processes where there are several."""
+    optimiser: torch.optim.Optimizer
+    queue: EmbeddingQueue
+    loader: ViewLoader
+    num_steps: int
+    step: int = 0
+    """Steps done."""
+    views_seen: int = 0
+    """Over all processes."""
+
+
+def new_state(config: TrainConfig, shards: Shards, process: Process) -> TrainState:
+    """A run at its first step."""
+    model = build_model(config)
+    loader = ViewLoader(
+        shards,
+        config.views,
+        global_batch=config.global_batch,
+        seed=config.seed,
+        rank=process.rank,
+        world_size=process.world_size,
+        device=process.device,
+        reader=config.reader,
+    )
+    if process.device.type == "cuda" and process.world_size > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model = model.to(process.device)
+    network = model
+    if process.world_size > 1:
+        # torch has no SyncBatchNorm for the CPU: there each process keeps its own statistics
+        network = DistributedDataParallel(model, broadcast_buffers=False)
+    return TrainState(
+        config=config,
+        process=process,
+        model=model,
+        network=network,
+        optimiser=build_optimiser(model, config),
+        queue=EmbeddingQueue(config.assignment.queue_length, config.model.embedding_dim, process.device),
+        loader=loader,
+        num_steps=loader.order.steps(config.epochs),
+    )
+
+
+def save_state(state: TrainState, run_dir: Path) -> None:
+    """Write a checkpoint; all processes call it, the first one writes."""
+    content: dict[str, Any] = {
+        "step": state.step,
+        "num_steps": state.num_steps,
+        "views_seen": state.views_seen,
+        "config": state.config.model_dump(mode="json"),
+        "model": state.model.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "queue": state.queue.gathered(),
+        "loader": state.loader.state_dict(),
+    }
+    if state.process.rank == 0:
+        save_checkpoint(run_dir, content, keep=state.config.keep_checkpoints)
+
+
+def restore_state(state: TrainState, run_dir: Path) -> bool:
+    """Go on from the run's last checkpoint; returns whether there was one.
+
+    Raises:
+        InputError: the checkpoint is of another configuration or other shards; names the difference.
+    """
+    path = run_dir / CHECKPOINT_FOLDER / LAST
+    if not path.exists():
+        return False
+    saved = read_checkpoint(path).state
+    changed = difference(saved["config"], state.config.model_dump(mode="json"))
+    if changed:
+        hint = "use another --run-dir, or the run's own settings"
+        raise InputError("the run has another configuration", where="; ".join(changed), hint=hint)
+    state.loader.load_state_dict(saved["loader"])
+    state.model.load_state_dict(saved["model"])
+    state.optimiser.load_state_dict(saved["optimiser"])
+    state.queue.deal(saved["queue"], rank=state.process.rank, world_size=state.process.world_size)
+    state.step, state.views_seen = saved["step"], saved["views_seen"]
+    return True

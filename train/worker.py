@@ -1,0 +1,40 @@
+"""One training process, as the launcher (ours, torchrun or Slurm) starts it: `python -m vice.train.worker`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+from vice.data_specs.errors import ViceError
+from vice.pipeline.shards import Shards
+from vice.train import distributed
+from vice.train.loop import train
+from vice.train.run_dir import read_run_config
+
+
+def work(shards_dir: Path, run_dir: Path) -> None:
+    """Train the run of `run_dir` (whose config.json the launcher wrote) as one process of the group."""
+    process = distributed.start()
+    try:
+        train(read_run_config(run_dir), Shards(shards_dir), run_dir, process)
+        distributed.barrier()
+    finally:
+        distributed.stop()
+
+
+def main() -> None:
+    """Entry point of `python -m vice.train.worker SHARDS RUN`."""
+    handler = get_error_handler()
+    handler.initialize()
+    try:
+        work(Path(sys.argv[1]), Path(sys.argv[2]))
+    except ViceError as error:
+        # the launcher reads this record and prints the one line
+        handler.record_exception(error)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
