@@ -64,6 +64,8 @@ def run_command(app: Callable[..., object], name: str) -> None:
             traceback.print_exc()
         print(f"{name}: error: {error.line()}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        # how Typer ends on Ctrl-C
+        if end.code == 130:
+            print(f"{name}: interrupted; run the same command again to go on", file=sys.stderr)
+        raise

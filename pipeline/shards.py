@@ -18,6 +18,7 @@ from vice.data_specs.shard_format import (
     DENSITY_MEMBER,
     LABELS_MEMBER,
     MANIFEST_FILE,
+    MANIFEST_SCHEMA,
     META_MEMBER,
     SHARD_FOLDER,
     picture_member,
@@ -57,7 +58,7 @@ class Shards:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.record = read_dataset_record(self.folder)
-        self.manifest: pa.Table = pq.read_table(self.folder / MANIFEST_FILE)
+        self.manifest = _read_manifest(self.folder / MANIFEST_FILE)
         self.keys: list[str] = self.manifest["key"].to_pylist()
         self._shard_of = self.manifest["shard"].to_pylist()
         self._index_in_shard = self.manifest["index"].to_numpy()
@@ -142,20 +143,25 @@ class Shards:
         members = [picture_member(self.record.settings), META_MEMBER, DENSITY_MEMBER]
         members += [f"{layer}.png" for layer in layers] + ([LABELS_MEMBER] if has_labels else [])
         picture, meta, density, *maps = self.read(number, members)
-        decoded = [self._decode(data, cv2.IMREAD_UNCHANGED, number) for data in (density, *maps)]
+        decoded = [self.decode(data, cv2.IMREAD_UNCHANGED, number) for data in (density, *maps)]
         return Sample(
             key=self.keys[number],
-            picture=self._decode(picture, cv2.IMREAD_COLOR_RGB, number),
+            picture=self.decode(picture, cv2.IMREAD_COLOR_RGB, number),
             regions=dict(zip(layers, decoded[1:], strict=False)),
             density=decoded[0],
             labels=decoded[-1] if has_labels else None,
             meta=json.loads(meta),
         )
 
-    def _decode(self, data: bytes, flags: int, number: int) -> np.ndarray:
+    def decode(self, data: bytes, flags: int, number: int) -> np.ndarray:
+        """Decode a member of a sample with OpenCV's `flags`.
+
+        Raises:
+            WorkError: it cannot be decoded; names shard and key.
+        """
         array = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
         if array is None:
-            raise WorkError("a member cannot be decoded", where=self.where(number), hint="run vice-prep verify --deep")
+            raise WorkError("a sample cannot be decoded", where=self.where(number), hint="run vice-prep verify --deep")
         return array
 
     def _places(self, shard: str) -> list[dict[str, tuple[int, int]]]:
@@ -166,6 +172,14 @@ class Shards:
             except (OSError, ValueError) as error:
                 raise WorkError(f"index cannot be read ({error})", where=path, hint="run vice-prep verify") from None
         return self._members[shard]
+
+
+def _read_manifest(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, schema=MANIFEST_SCHEMA)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the manifest cannot be read ({reason})", where=path, hint="run vice-prep verify") from None
 
 
 def _read_at(tar, offset: int, size: int) -> bytes:

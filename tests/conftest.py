@@ -1,4 +1,4 @@
-"""What all tests share: the tests' own helpers by name, and CI's refusal to skip what needs photographs that are there."""
+"""What all tests share: helpers, shards of generated scenes, and CI's refusal to skip what needs photographs."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from photographs import data_folder  # noqa: E402
+from photographs import data_folder
 
 
 @pytest.hookimpl(wrapper=True)
@@ -19,3 +19,21 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = "skipped although the photographs are there"
     return report
+
+
+@pytest.fixture(scope="session")
+def scene_shards(tmp_path_factory) -> dict[str, Path]:
+    """Shards of a few generated scenes by split, made by the real job; for the tests of loader, trainer, evaluation."""
+    from vice.data_specs.dataset import load_dataset
+    from vice.data_specs.regions import RegionLayer
+    from vice.data_specs.shard_format import PrepSettings
+    from vice.pipeline.prep.job import shard_dataset
+    from vice.pipeline.scenes.write import write_scenes
+
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder / "pictures", num_train=10, num_val=4, seed=7)
+    layers = [RegionLayer(method="slic", size=size) for size in (12, 20)]
+    for split in ("train", "val"):
+        settings = PrepSettings(split=split, regions=layers, samples_per_shard=4)
+        shard_dataset(folder / "pictures" / split, folder / split, settings, load_dataset("scenes"), workers=2)
+    return {split: folder / split for split in ("train", "val")}

@@ -16,7 +16,7 @@ def data_folder() -> Path | None:
 
 
 def photographs(*parts: str) -> Path:
-    """A path below the photographs; the test is skipped where there are none, and fails in CI where only this is missing."""
+    """A path below the photographs; skips the test where there are none, fails in CI where only this is missing."""
     folder = data_folder()
     if folder is None:
         pytest.skip("no photographs: put them at ../shared/data or name their folder in VICE_DATA")

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vice.data_specs.errors import run_command
-from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
 from vice.train.config import load_config, presets
+from vice.train.preflight import check
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Train dense features on shards of vice-prep."
@@ -40,10 +40,13 @@ def launch_command(
 
     Example: vice-train launch scenes-demo --shards shards/train --run-dir runs/scenes epochs=20
     """
-    from vice.train.launch import default_processes, launch
-
     resolved = load_config(config, overrides or [])
-    launch(resolved, shards, run_dir, num_processes=nproc or default_processes(), nodes=nnodes, endpoint=endpoint)
+    check(resolved, shards, run_dir, num_processes=nproc or 1)
+    # torch takes seconds to import; by now the command is known to be right
+    from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
+    from vice.train.launch import launch
+
+    launch(resolved, shards, run_dir, num_processes=nproc, nodes=nnodes, endpoint=endpoint)
     last = run_dir / CHECKPOINT_FOLDER / LAST
     info = read_checkpoint(last).info
     print(f"trained {info.name}: {info.step} of {info.num_steps} steps, {info.views_seen} views -> {last}")

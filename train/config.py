@@ -24,7 +24,7 @@ class ModelConfig(StrictModel):
     """`none`: random; otherwise the name of a public checkpoint of that encoder (`imagenet`), downloaded."""
     decoder: Literal["fpn", "deeplabv3plus"] = "fpn"
     """FPN for small views, DeepLabV3+ for large ones (paper, section 4)."""
-    decoder_channels: int = Field(default=256, ge=32, multiple_of=32)
+    decoder_channels: int = Field(default=256, ge=64, multiple_of=64)
     """Width of the decoder."""
     embedding_dim: int = Field(default=128, ge=2)
     """Length of an embedding (D)."""

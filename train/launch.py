@@ -13,48 +13,38 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from vice.data_specs.errors import InputError, WorkError
-from vice.data_specs.regions import grid_cell
-from vice.pipeline.loader.order import SampleOrder
-from vice.pipeline.shards import Shards
 from vice.train.config import TrainConfig
+from vice.train.preflight import check
 from vice.train.run_dir import open_run
 from vice.train.worker import work
 
 
-def default_processes() -> int:
-    """One process a GPU, or one on the CPU."""
-    return torch.cuda.device_count() or 1
-
-
 def launch(
-    config: TrainConfig, shards_dir: Path, run_dir: Path, *, num_processes: int, nodes: str, endpoint: str
+    config: TrainConfig, shards_dir: Path, run_dir: Path, *, num_processes: int | None, nodes: str, endpoint: str
 ) -> None:
-    """Check everything that can be checked, then train with so many processes on this node.
+    """Train with so many processes on this node, or as one of an outer launcher's processes.
 
     Args:
         config: the resolved configuration.
         shards_dir: what to train on.
         run_dir: made, or gone on with.
-        num_processes: on this node.
+        num_processes: on this node; None is one a GPU, or one on the CPU.
         nodes: `N` or `MIN:MAX` nodes.
         endpoint: `host:port` where nodes meet; empty for one node.
 
     Raises:
-        InputError: wrong shards, layer, batch or run folder; nothing was written.
+        InputError: what `preflight.check` finds.
         WorkError: a process failed; says why.
     """
-    shards = Shards(shards_dir)
-    if grid_cell(config.views.regions) is None:
-        shards.layer_named(config.views.regions)
-    outer = "RANK" in os.environ
-    world_size = int(os.environ["WORLD_SIZE"]) if outer else num_processes
-    SampleOrder(len(shards), global_batch=config.global_batch, seed=config.seed, world_size=world_size)
-    if not outer or os.environ["RANK"] == "0":
+    num_processes = num_processes or torch.cuda.device_count() or 1
+    rank, world_size = os.environ.get("RANK"), int(os.environ.get("WORLD_SIZE", num_processes))
+    check(config, shards_dir, run_dir, num_processes=world_size)
+    if rank in {None, "0"}:
         open_run(run_dir, config)
-    if outer:
-        work(shards_dir, run_dir)
-    else:
+    if rank is None:
         _start_processes(shards_dir, run_dir, num_processes, nodes, endpoint)
+    else:
+        work(config, shards_dir, run_dir)
 
 
 def _start_processes(shards_dir: Path, run_dir: Path, num_processes: int, nodes: str, endpoint: str) -> None:
@@ -89,4 +79,7 @@ def _reason(message: str | dict) -> str:
             return message
     inner = message.get("message", message)
     text = inner.get("message", str(inner)) if isinstance(inner, dict) else str(inner)
+    if text.startswith("To enable traceback"):
+        # not one of our errors: the worker printed its traceback, or it was killed
+        return "a training process died (its own message, if it had time for one, is above)"
     return text.removeprefix("WorkError: ").removeprefix("InputError: ")

@@ -30,21 +30,31 @@ def read_run_config(run_dir: Path) -> TrainConfig:
     return parse(TrainConfig, data, where=path)
 
 
-def open_run(run_dir: Path, config: TrainConfig) -> None:
-    """Make the run's folder with its config.json, or check that it is this configuration's.
+def check_run(run_dir: Path, config: TrainConfig) -> None:
+    """Check that a run's folder is new, empty, or of this configuration.
 
     Raises:
         InputError: the folder holds something else, or a run of another configuration; names the difference.
     """
-    path = run_dir / CONFIG_FILE
-    if path.exists():
+    if (run_dir / CONFIG_FILE).exists():
         changed = difference(read_run_config(run_dir).model_dump(mode="json"), config.model_dump(mode="json"))
         if changed:
             hint = "use another --run-dir, or the run's own settings"
             raise InputError(f"{run_dir} is a run of another configuration", where="; ".join(changed), hint=hint)
-        return
-    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+    elif run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
         raise InputError("not empty and not a run", where=run_dir, hint="give a new folder as --run-dir")
+
+
+def open_run(run_dir: Path, config: TrainConfig) -> None:
+    """Make the run's folder with its config.json, or check that it is this configuration's.
+
+    Raises:
+        InputError: see `check_run`.
+    """
+    check_run(run_dir, config)
+    path = run_dir / CONFIG_FILE
+    if path.exists():
+        return
     run_dir.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".tmp")
     with aside.open("w", encoding="utf-8") as file:

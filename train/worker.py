@@ -10,15 +10,22 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from vice.data_specs.errors import ViceError
 from vice.pipeline.shards import Shards
 from vice.train import distributed
+from vice.train.config import TrainConfig
 from vice.train.loop import train
 from vice.train.run_dir import read_run_config
 
 
-def work(shards_dir: Path, run_dir: Path) -> None:
-    """Train the run of `run_dir` (whose config.json the launcher wrote) as one process of the group."""
+def work(config: TrainConfig, shards_dir: Path, run_dir: Path) -> None:
+    """Train as one process of the group that the environment describes.
+
+    Args:
+        config: the resolved configuration.
+        shards_dir: what to train on.
+        run_dir: where checkpoints and metrics go.
+    """
     process = distributed.start()
     try:
-        train(read_run_config(run_dir), Shards(shards_dir), run_dir, process)
+        train(config, Shards(shards_dir), run_dir, process)
         distributed.barrier()
     finally:
         distributed.stop()
@@ -29,7 +36,8 @@ def main() -> None:
     handler = get_error_handler()
     handler.initialize()
     try:
-        work(Path(sys.argv[1]), Path(sys.argv[2]))
+        shards_dir, run_dir = Path(sys.argv[1]), Path(sys.argv[2])
+        work(read_run_config(run_dir), shards_dir, run_dir)
     except ViceError as error:
         # the launcher reads this record and prints the one line
         handler.record_exception(error)

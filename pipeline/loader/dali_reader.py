@@ -93,12 +93,16 @@ class DaliReader:
         return torch.from_numpy(np.stack(arrays, axis=1)).to(self._device, non_blocking=True)
 
     def _culprit(self, ahead: _ReadAhead, error: RuntimeError) -> WorkError:
+        """DALI does not say which sample failed: try those it works on."""
+        shards = self._source.shards
         for sample in ahead.planned():
             for data in (sample.picture, sample.regions):
-                if data is not None and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) is None:
-                    where = self._source.shards.where(sample.number)
-                    return WorkError("a sample cannot be decoded", where=where, hint="run vice-prep verify")
-        return WorkError(f"DALI failed ({str(error).splitlines()[0]})", where=self._source.shards.folder)
+                try:
+                    if data is not None:
+                        shards.decode(data, cv2.IMREAD_UNCHANGED, sample.number)
+                except WorkError as culprit:
+                    return culprit
+        return WorkError(f"DALI failed ({str(error).splitlines()[0]})", where=shards.folder)
 
 
 class _ReadAhead:

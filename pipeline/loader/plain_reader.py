@@ -31,12 +31,12 @@ class PlainReader:
             step += 1
 
     def _views(self, sample: PlannedSample) -> Views:
-        settings = self._source.settings
-        picture = cv2.imdecode(np.frombuffer(sample.picture, np.uint8), cv2.IMREAD_COLOR_RGB)
+        settings, shards = self._source.settings, self._source.shards
+        picture = shards.decode(sample.picture, cv2.IMREAD_COLOR_RGB, sample.number)
         if sample.regions is None:
             ids = grid_ids(picture.shape[1], picture.shape[0], grid_cell(settings.regions))
         else:
-            ids = cv2.imdecode(np.frombuffer(sample.regions, np.uint8), cv2.IMREAD_UNCHANGED)
+            ids = shards.decode(sample.regions, cv2.IMREAD_UNCHANGED, sample.number)
         return make_views(picture, ids, sample.plan, settings)
 
     def _collate(self, views: list[Views], keys: list[str]) -> Batch:

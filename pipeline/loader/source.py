@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import cv2
-import numpy as np
 
 from vice.data_specs.regions import grid_cell
 from vice.data_specs.shard_format import DENSITY_MEMBER, picture_member
@@ -54,7 +53,7 @@ class StepSource:
         plan = plan_views(
             int(width),
             int(height),
-            cv2.imdecode(np.frombuffer(density, np.uint8), cv2.IMREAD_UNCHANGED),
+            self.shards.decode(density, cv2.IMREAD_UNCHANGED, visit.sample),
             self.shards.record.settings.density_stride,
             settings=self.settings,
             seed=self.order.seed,

@@ -1,0 +1,135 @@
+"""`vice-prep`: pictures to shards, and looking at shards. Thin: every command calls one function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vice.data_specs.dataset import load_dataset
+from vice.data_specs.errors import InputError, run_command
+from vice.data_specs.regions import RegionLayer
+from vice.data_specs.shard_format import PrepSettings
+from vice.data_specs.validation import parse
+
+app = typer.Typer(
+    help="Turn folders of pictures into shards with region maps. With --debug, an error also prints its traceback.",
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of shards.", show_default=False)]
+
+
+@app.command(epilog="Example: vice-prep shard photos/train shards/train --dataset camvid --regions slic:20 --workers 8")
+def shard(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of pictures.", show_default=False)],
+    out: Out,
+    dataset: Annotated[
+        str, typer.Option(metavar="SPEC", help="Dataset spec: a name that comes with the package, or a .yaml file.")
+    ] = "image_folder",
+    split: Annotated[str, typer.Option(metavar="NAME", help="Name of the split.")] = "train",
+    regions: Annotated[
+        list[str], typer.Option(metavar="LAYER", help="Region layer, as slic:20 or slico:30,iterations=5; repeatable.")
+    ] = ["slic:20"],  # noqa: B006 - Typer reads the default, nothing changes it
+    density_stride: Annotated[int, typer.Option(help="Picture pixels per cell of the content density.")] = 4,
+    short_side: Annotated[
+        int | None, typer.Option(metavar="PX", help="Make pictures smaller to this shorter side.", show_default=False)
+    ] = None,
+    center_crop: Annotated[bool, typer.Option("--center-crop", help="Crop to a centred square.")] = False,
+    max_side: Annotated[int, typer.Option(metavar="PX", help="Make pictures smaller to this longer side.")] = 2048,
+    picture: Annotated[
+        Literal["jpeg", "png"], typer.Option(help="jpeg keeps original bytes where it can; png is lossless.")
+    ] = "jpeg",
+    samples_per_shard: Annotated[int, typer.Option(help="Inputs per shard.")] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of the order of the inputs.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes; all cores if not given.", show_default=False)
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDR", help="Join this Ray cluster instead of starting one.", show_default=False),
+    ] = None,
+) -> None:
+    """Shard a folder of pictures into OUT; run again, finish what is missing and do nothing where nothing is."""
+    settings = parse(
+        PrepSettings,
+        {
+            "split": split,
+            "regions": [RegionLayer.from_text(text) for text in regions],
+            "density_stride": density_stride,
+            "short_side": short_side,
+            "center_crop": center_crop,
+            "max_side": max_side,
+            "picture": picture,
+            "samples_per_shard": samples_per_shard,
+            "seed": seed,
+        },
+        where="the options",
+    )
+    spec = load_dataset(dataset)
+
+    from vice.pipeline.prep.info import summary
+    from vice.pipeline.prep.job import shard_dataset
+
+    outcome = shard_dataset(source, out, settings, spec, workers=workers, ray_address=ray_address)
+    print("nothing to do: complete already" if outcome.was_complete else "complete")
+    print(summary(out))
+
+
+@app.command(epilog="Example: vice-prep verify shards/train --deep")
+def verify(
+    out: Out,
+    deep: Annotated[bool, typer.Option("--deep", help="Also decode every member.")] = False,
+) -> None:
+    """Check every hash, index and count of OUT against its manifest; exit code 1 if anything is wrong."""
+    from vice.pipeline.prep.verify import verify_shards
+
+    print(verify_shards(out, deep=deep))
+
+
+@app.command(epilog="Example: vice-prep info shards/train --json")
+def info(
+    out: Out,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Tell what OUT holds."""
+    from vice.pipeline.prep.info import facts_json, summary
+
+    print(facts_json(out) if as_json else summary(out))
+
+
+@app.command(epilog="Example: vice-prep preview shards/train --output sheet.html")
+def preview(
+    out: Out,
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Contact sheet, .png or .html.", show_default=False)],
+    samples: Annotated[int, typer.Option(min=1, max=64, help="Number of samples shown.")] = 6,
+) -> None:
+    """Draw a contact sheet: pictures, region outlines, content density, labels."""
+    from vice.pipeline.prep.preview import write_preview
+
+    write_preview(out, output, num_samples=samples)
+    print(f"wrote {output}")
+
+
+@app.command(epilog="Example: vice-prep scenes demo/scenes --num-train 100 --num-val 30")
+def scenes(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write them.", show_default=False)],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes.")] = 0,
+    num_train: Annotated[int, typer.Option(min=1, help="Number of training pictures.")] = 100,
+    num_val: Annotated[int, typer.Option(min=1, help="Number of validation pictures.")] = 30,
+) -> None:
+    """Generate street-like pictures with labels, to try everything without any data (dataset `scenes`)."""
+    from vice.pipeline.scenes.write import write_scenes
+
+    if folder.exists() and not folder.is_dir():
+        raise InputError("FOLDER is a file", where=folder, hint="give a new folder")
+    write_scenes(folder, num_train=num_train, num_val=num_val, seed=seed)
+    print(f"wrote {folder}; next: vice-prep shard {folder}/train {folder}/shards/train --dataset scenes")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_command(app, "vice-prep")

@@ -1,0 +1,83 @@
+"""Bytes of any picture file → the standardised picture of a sample, as a reader of the shards will decode it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vice.data_specs.shard_format import PrepSettings
+from vice.pipeline.prep.decoding import Header, decode_rgb, decode_strictly, is_plain_jpeg, read_header
+from vice.pipeline.prep.geometry import Geometry, plan_geometry
+from vice.pipeline.prep.rejection import Rejected
+
+PICTURE_VERSION = "1"
+
+MIN_SIDE = 32
+"""Pictures whose shorter side is smaller, in pixels once standardised, are refused."""
+
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class StandardPicture:
+    """A picture as it is stored."""
+
+    data: bytes
+    """The encoded picture: the original bytes or a new JPEG or PNG."""
+    pixels: np.ndarray
+    """uint8 [h, w, 3] RGB, decoded from `data`: region and density maps are made from this."""
+    geometry: Geometry
+    """How it came from the source's pixels."""
+    source_size: tuple[int, int]
+    """Width and height as stored in the source file, before any turn."""
+    kept_original: bool
+    """Whether `data` is the source file itself."""
+
+
+def standardise(data: bytes, settings: PrepSettings) -> StandardPicture:
+    """Decode, turn upright, resize and crop a picture, and encode it anew unless its own bytes will do.
+
+    The original bytes are kept if they are an 8-bit Huffman JPEG of 1 or 3 components that is upright, ends properly
+    and is decoded without a warning, and if it is neither resized nor cropped.
+
+    Raises:
+        Rejected: it cannot be read, or is too large or too small.
+    """
+    header = read_header(data)
+    geometry = plan_geometry(header.width, header.height, header.orientation, settings)
+    if min(geometry.crop[2:]) < MIN_SIDE:
+        width, height = geometry.crop[2:]
+        raise Rejected("picture", f"{width} × {height} is smaller than {MIN_SIDE} pixels")
+    stored, pixels = data, _original_pixels(data, header, geometry, settings)
+    kept = pixels is not None
+    if pixels is None:
+        stored = _encode(geometry.picture(decode_strictly(data, header)), settings)
+        pixels, _ = decode_rgb(stored)
+    return StandardPicture(stored, pixels, geometry, (header.width, header.height), kept)
+
+
+def _original_pixels(data: bytes, header: Header, geometry: Geometry, settings: PrepSettings) -> np.ndarray | None:
+    """The pixels of the original bytes as a reader decodes them, or None where these bytes cannot be stored."""
+    if settings.picture != "jpeg" or not geometry.changes_nothing or not header.plain or not is_plain_jpeg(data):
+        return None
+    pixels, clean = decode_rgb(data)
+    if pixels is None or not clean or pixels.shape[:2] != (header.height, header.width):
+        return None
+    # Readers differ in which damaged EXIF they still follow, so a file that has one must decode alike either way.
+    if b"Exif\0\0" in data[:65536] and not np.array_equal(pixels, decode_rgb(data, turn=False)[0]):
+        return None
+    return pixels
+
+
+def _encode(pixels: np.ndarray, settings: PrepSettings) -> bytes:
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    if settings.picture == "png":
+        return cv2.imencode(".png", bgr)[1].tobytes()
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+
+def encode_map(array: np.ndarray) -> bytes:
+    """A map, uint8 or uint16 [h, w], as a grey PNG of 8 or 16 bits."""
+    return cv2.imencode(".png", array)[1].tobytes()

@@ -1,0 +1,112 @@
+"""What a job will do, fixed before work starts: which input goes into which shard, and what decides the bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL
+import pyarrow as pa
+
+from vice.data_specs.dataset import DatasetSpec
+from vice.data_specs.errors import InputError
+from vice.data_specs.fingerprint import fingerprint
+from vice.data_specs.shard_format import PrepSettings, shard_name
+from vice.pipeline.prep.density import DENSITY_VERSION
+from vice.pipeline.prep.picture import PICTURE_VERSION
+from vice.pipeline.prep.regions import REGIONS_VERSION
+from vice.pipeline.prep.sources import ORDER_VERSION, find_inputs, shuffled
+
+_LONGEST_SPLIT = 40
+"""With a longer split's name, a member's name would leave USTAR's 100 characters."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job: its inputs in the order of the shards, and everything that decides bytes."""
+
+    source: Path
+    order: list[str]
+    """Inputs relative to `source`, shuffled."""
+    inputs_fingerprint: str
+    spec: DatasetSpec
+    settings: PrepSettings
+    implementation: dict[str, str]
+
+    @property
+    def settings_fingerprint(self) -> str:
+        """Of settings, dataset and implementation together."""
+        return settings_fingerprint(self.settings, self.spec, self.implementation)
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards; the last may be smaller."""
+        return -(-len(self.order) // self.settings.samples_per_shard)
+
+    def shard(self, number: int) -> str:
+        """Name of a shard without suffix."""
+        return shard_name(self.settings.split, number)
+
+    def positions(self, number: int) -> range:
+        """Places in `order` of a shard's inputs."""
+        per_shard = self.settings.samples_per_shard
+        return range(number * per_shard, min(len(self.order), (number + 1) * per_shard))
+
+    def key(self, position: int) -> str:
+        """Key of the sample made from the input at a place in `order`."""
+        return f"{self.settings.split}-{position:08d}"
+
+    def identity(self) -> dict[str, Any]:
+        """What another run on the same OUT must agree with."""
+        inputs = {"number": len(self.order), "fingerprint": self.inputs_fingerprint}
+        return settings_identity(self.settings, self.spec, self.implementation) | {"inputs": inputs}
+
+
+def make_plan(source: Path, settings: PrepSettings, spec: DatasetSpec) -> Plan:
+    """Find the inputs and fix the shards.
+
+    Raises:
+        InputError: no usable source, a layer given twice, or a split's name that is too long.
+    """
+    names = [layer.name for layer in settings.regions]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError("region layer given twice", where=twice[0], hint="give each --regions once")
+    if len(settings.split) > _LONGEST_SPLIT:
+        raise InputError(f"longer than {_LONGEST_SPLIT} characters", where=f"--split {settings.split}")
+    inputs = find_inputs(source, spec)
+    order = shuffled(inputs.paths, settings.seed)
+    return Plan(source.resolve(), order, inputs.fingerprint, spec, settings, implementation(settings))
+
+
+def implementation(settings: PrepSettings) -> dict[str, str]:
+    """Versions of whatever makes bytes: libraries and our own steps."""
+    ours = {"order": ORDER_VERSION, "picture": PICTURE_VERSION, "density": DENSITY_VERSION}
+    layers = {f"layer {layer.name}": REGIONS_VERSION for layer in settings.regions}
+    libraries = {
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+        "pyarrow": pa.__version__,
+    }
+    return dict(sorted((ours | layers | libraries).items()))
+
+
+def settings_identity(settings: PrepSettings, spec: DatasetSpec, versions: dict[str, str]) -> dict[str, Any]:
+    """Settings, dataset and implementation as nested names and values, to be compared and told."""
+    told = settings.model_dump(mode="json") | {"regions": ", ".join(str(layer) for layer in settings.regions)}
+    return {"settings": told, "dataset": spec.model_dump(mode="json"), "implementation": versions}
+
+
+def settings_fingerprint(settings: PrepSettings, spec: DatasetSpec, versions: dict[str, str]) -> str:
+    """The fingerprint that shards and dataset record carry."""
+    return fingerprint(
+        {
+            "settings": settings.model_dump(mode="json"),
+            "dataset": spec.model_dump(mode="json"),
+            "implementation": versions,
+        }
+    )

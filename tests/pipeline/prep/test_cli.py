@@ -1,0 +1,100 @@
+"""`vice-prep` at the command line: help with an example, every mistake in one line with the right exit code."""
+
+import subprocess
+import sys
+
+import pytest
+
+from vice.data_specs.shard_format import DATASET_FILE
+from vice.pipeline.prep import cli
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command in this process: exit code, standard output, standard error."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["vice-prep", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["shard", "verify", "info", "preview", "scenes"])
+def test_help_shows_a_complete_example(run, name):
+    code, out, _ = run(name, "--help")
+    assert code == 0 and f"Example: vice-prep {name} " in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["{tmp}/nowhere", "{tmp}/out"], "no such source: {tmp}/nowhere; give a folder of pictures"),
+        (["{tmp}/empty", "{tmp}/out"], "no pictures in the source folder: {tmp}/empty;"),
+        (["{tmp}/full/picture.jpg", "{tmp}/out"], "the source is no folder: {tmp}/full/picture.jpg;"),
+        (["{tmp}/full", "{tmp}/full"], "OUT lies in the source folder"),
+        (["{tmp}/full", "{tmp}/full/shards"], "OUT lies in the source folder"),
+        (["{tmp}/full", "{tmp}/foreign"], "OUT is not empty (holds notes.txt): {tmp}/foreign; give a new"),
+        (["{tmp}/full", "{tmp}/out", "--dataset", "nothing"], "unknown dataset: 'nothing'; choose from camvid,"),
+        (
+            ["{tmp}/full", "{tmp}/out", "--regions", "felzenszwalb:20"],
+            "'method': Input should be 'slic', 'slico' or 'mslic'",
+        ),
+        (["{tmp}/full", "{tmp}/out", "--regions", "slic"], "not a region layer: 'slic'; write METHOD:SIZE"),
+        (["{tmp}/full", "{tmp}/out", "--regions", "slic:8", "--regions", "slic:8"], "region layer given twice: slic8"),
+        (["{tmp}/full", "{tmp}/out", "--max-side", "5"], "'max_side': Input should be greater than or equal to 32"),
+        (["{tmp}/full", "{tmp}/out", "--split", "A b"], "'split': String should match pattern"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_nothing_is_written(run, tmp_path, options, told):
+    for folder in ("empty", "full", "foreign"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "full/picture.jpg").write_text("x")
+    (tmp_path / "foreign/notes.txt").write_text("x")
+    code, out, err = run("shard", *(option.format(tmp=tmp_path) for option in options))
+    assert code == 2 and not out
+    assert len(err.splitlines()) == 1 and err.startswith("vice-prep: error: ") and told.format(tmp=tmp_path) in err
+    assert not (tmp_path / "out").exists() and not (tmp_path / "full/shards").exists()
+
+
+def test_another_format_version_is_refused_by_every_command(run, copied, source, tmp_path):
+    path = copied / DATASET_FILE
+    path.write_text(path.read_text().replace('"version": 1', '"version": 7'))
+    preview = ("preview", copied, "--output", tmp_path / "sheet.png")
+    for words in (("verify", copied), ("info", copied), preview, ("shard", source, copied)):
+        code, _, err = run(*words)
+        assert code == 2 and "shard format version 7, this program reads version 1" in err
+
+
+def test_good_commands_say_what_they_found(run, shards, source, spec_page, tmp_path):
+    assert run("verify", shards, "--deep")[1].startswith("good: 36 samples")
+    assert '"num_samples": 36' in run("info", shards, "--json")[1]
+    code, out, _ = run("preview", shards, "--output", tmp_path / "sheet.html")
+    assert code == 0 and out == f"wrote {tmp_path / 'sheet.html'}\n"
+    options = ("--dataset", spec_page, "--regions", "slic:10", "--regions", "slico:16", "--samples-per-shard", 8)
+    code, out, _ = run("shard", source, shards, *options)
+    assert code == 0 and out.startswith("nothing to do: complete already\nsamples    36 of 40 inputs in 5 shards")
+
+
+def test_a_damaged_out_fails_with_code_1(run, copied):
+    path = copied / "shards/train-000001.tar"
+    path.write_bytes(path.read_bytes() + b"more")
+    code, _, err = run("verify", copied)
+    assert code == 1 and "shards/train-000001.tar was changed" in err and len(err.splitlines()) == 1
+
+
+def test_debug_adds_the_traceback(run, tmp_path):
+    _, _, err = run("info", tmp_path, "--debug")
+    assert "Traceback" in err and err.splitlines()[-1].startswith("vice-prep: error: not a folder of shards")
+
+
+def test_only_the_job_needs_ray_and_nothing_needs_torch():
+    """What looks at shards must run where there is no Ray, and no prep machine has torch."""
+    looking = "import vice.pipeline.prep." + ", vice.pipeline.prep.".join(["cli", "verify", "info", "preview"])
+    probe = "import sys; print([m for m in ('ray', 'torch', 'webdataset', 'nvidia.dali') if m in sys.modules])"
+    for line, loaded in ((looking, "[]"), ("import vice.pipeline.prep.job", "['ray']")):
+        done = subprocess.run([sys.executable, "-c", f"{line}; {probe}"], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == loaded

@@ -1,0 +1,186 @@
+"""The job with a real Ray: the same bytes on any number of workers, interrupted or not; readable without our code."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import nvidia.dali.fn as fn
+import nvidia.dali.types as types
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+from nvidia.dali import pipeline_def
+from photographs import photographs
+from ray.cluster_utils import Cluster
+from sharding import shard_serially
+
+from vice.data_specs.dataset import load_dataset
+from vice.data_specs.errors import InputError, WorkError
+from vice.data_specs.regions import RegionLayer
+from vice.data_specs.shard_format import MANIFEST_FILE, REJECTED_FILE, PrepSettings
+from vice.pipeline.prep import cli
+from vice.pipeline.prep.job import shard_dataset
+from vice.pipeline.prep.verify import verify_shards
+from vice.pipeline.prep.workspace import WORK_FOLDER
+from vice.pipeline.shards import Shards
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray of two cores that runs for all tests here: starting one takes seconds."""
+    ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield ray_cluster.address
+    ray_cluster.shutdown()
+
+
+def bytes_of(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def command(*words):
+    return [sys.executable, "-c", "from vice.pipeline.prep.cli import main; main()", *map(str, words)]
+
+
+def test_one_worker_two_workers_and_no_ray_give_the_same_bytes(source, spec, settings, shards, cluster, tmp_path):
+    alone = shard_dataset(source, tmp_path / "alone", settings, spec, workers=1)
+    joined = shard_dataset(source, tmp_path / "joined", settings, spec, ray_address=cluster)
+    assert not alone.was_complete and alone.record == joined.record
+    assert bytes_of(tmp_path / "alone") == bytes_of(tmp_path / "joined") == bytes_of(shards)
+
+
+@pytest.mark.photographs
+def test_a_killed_run_is_finished_with_the_same_bytes(cluster, tmp_path):
+    """The driver of a run with a Ray of its own is killed once its first shard is there."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    for part in ("images", "labels"):
+        (source / part).mkdir(parents=True)
+        for path in sorted(photographs("camvid", "val", part).iterdir())[:64]:
+            (source / part / path.name).symlink_to(path)
+    options = ("--dataset", "camvid", "--split", "val", "--samples-per-shard", "8", "--short-side", "180")
+    driver = subprocess.Popen(command("shard", source, out, *options, "--workers", "2"))
+    try:
+        deadline = time.monotonic() + 90
+        while not list(out.glob("shards/*.json")) and time.monotonic() < deadline and driver.poll() is None:
+            time.sleep(0.02)
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    had = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/*.json")}
+    assert 1 <= len(had) < 8
+    with pytest.raises(InputError, match="shards are not complete"):
+        Shards(out)
+
+    settings = PrepSettings(split="val", samples_per_shard=8, short_side=180)
+    camvid = load_dataset("camvid")
+    with pytest.raises(InputError, match=r"settings\.seed: 0 -> 1"):
+        shard_dataset(source, out, settings.model_copy(update={"seed": 1}), camvid, ray_address=cluster)
+    outcome = shard_dataset(source, out, settings, camvid, ray_address=cluster)
+    assert outcome.record.num_samples == 64
+    assert {name: (out / "shards" / name).stat().st_mtime_ns for name in had} == had
+    assert not (out / WORK_FOLDER).exists()
+    shard_serially(source, tmp_path / "whole", settings, camvid)
+    assert bytes_of(out) == bytes_of(tmp_path / "whole")
+
+
+def test_a_complete_out_is_left_alone(source, spec, settings, copied):
+    """Also where the last run was killed just before it cleared up."""
+    before = bytes_of(copied)
+    (copied / WORK_FOLDER / "rows").mkdir(parents=True)
+    assert shard_dataset(source, copied, settings, spec, ray_address="no.such.cluster:1").was_complete
+    assert bytes_of(copied) == before
+
+
+def test_all_inputs_rejected_fails_and_leaves_nothing(cluster, tmp_path, monkeypatch, capsys):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/picture.jpg").write_text("no picture")
+    words = ["shard", str(tmp_path / "bad"), str(tmp_path / "out"), "--ray-address", cluster]
+    monkeypatch.setattr(sys, "argv", ["vice-prep", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    lines = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 1 and not list((tmp_path / "out").iterdir())
+    assert lines[-1].startswith(
+        "vice-prep: error: all 1 inputs were rejected (1 × picture: no picture in a known format)"
+    )
+
+
+def test_a_disk_error_is_one_line_and_the_run_can_go_on(source, spec, settings, shards, cluster, tmp_path):
+    """A folder stands where a shard's rows should go."""
+    out = tmp_path / "out"
+    (out / WORK_FOLDER / "rows/train-000003.json").mkdir(parents=True)
+    with pytest.raises(WorkError, match=r"a task failed \(IsADirectoryError.*run the same command again"):
+        shard_dataset(source, out, settings, spec, ray_address=cluster)
+    (out / WORK_FOLDER / "rows/train-000003.json").rmdir()
+    shard_dataset(source, out, settings, spec, ray_address=cluster)
+    assert bytes_of(out) == bytes_of(shards)
+
+
+class TestOtherReaders:
+    def test_webdataset_reads_the_same_arrays(self, shards):
+        ours = Shards(shards)
+        urls = [str(path) for path in sorted(shards.glob("shards/*.tar"))]
+        read = list(webdataset.WebDataset(urls, shardshuffle=False))
+        assert [sample["__key__"] for sample in read] == ours.keys
+        for number, sample in enumerate(read):
+            mine = ours.sample(number)
+            assert np.array_equal(decoded(sample["jpg"], cv2.IMREAD_COLOR_RGB), mine.picture)
+            for member, array in (("slic10.png", mine.regions["slic10"]), ("labels.png", mine.labels)):
+                assert np.array_equal(decoded(sample[member], cv2.IMREAD_UNCHANGED), array)
+
+    def test_dali_reads_the_same_arrays(self, shards):
+        assert_dali_agrees(shards, ["slic10", "slico16"], "labels.png")
+
+
+def decoded(data, flags):
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+
+
+def assert_dali_agrees(out, layers, *more):
+    """DALI's own reader with our index, on the CPU: every picture and every map equal to what our reader gives."""
+    ours = Shards(out)
+    tars = [str(path) for path in sorted(out.glob("shards/*.tar"))]
+    members = ["jpg", "density.png", *(f"{layer}.png" for layer in layers), *more]
+
+    @pipeline_def(batch_size=1, num_threads=2, device_id=None)
+    def graph():
+        read = fn.readers.webdataset(
+            paths=tars,
+            index_paths=[f"{tar[:-3]}idx" for tar in tars],
+            ext=members,
+            missing_component_behavior="error",
+        )
+        maps = [fn.decoders.image(data, dtype=types.UINT16, output_type=types.ANY_DATA) for data in read[2:]]
+        density = fn.decoders.image(read[1], output_type=types.ANY_DATA)
+        return fn.decoders.image(read[0], output_type=types.RGB), density, *maps
+
+    pipeline = graph()
+    pipeline.build()
+    for number in range(len(ours)):
+        picture, density, *maps = (np.asarray(output.as_array()[0]) for output in pipeline.run())
+        mine = ours.sample(number)
+        stored = [mine.regions[layer] for layer in layers] + ([mine.labels] if more else [])
+        assert np.array_equal(picture, mine.picture), ours.where(number)
+        assert np.array_equal(density[..., 0], mine.density)
+        assert all(np.array_equal(a[..., 0], b) for a, b in zip(maps, stored, strict=True))
+
+
+@pytest.mark.photographs
+def test_every_awkward_file_is_stored_or_rejected_and_what_is_stored_decodes_everywhere(cluster, tmp_path):
+    source = photographs("robustness")
+    settings = PrepSettings(regions=[RegionLayer.from_text("slic:16")], samples_per_shard=16)
+    outcome = shard_dataset(source, tmp_path / "out", settings, load_dataset("image_folder"), ray_address=cluster)
+    stored = pq.read_table(tmp_path / "out" / MANIFEST_FILE)["source"].to_pylist()
+    rejected = {row["source"]: row for row in pq.read_table(tmp_path / "out" / REJECTED_FILE).to_pylist()}
+    assert sorted(stored + list(rejected)) == sorted(path.name for path in source.iterdir())
+    assert outcome.record.num_inputs == len(stored) + len(rejected) == 42
+    for name, row in rejected.items():
+        assert name.startswith(
+            ("huge_header", "truncated", "corrupt", "tiny", "SOURCE", "manifest", "odd_jpeg__ultrahdr")
+        )
+        assert row["stage"] == "picture" and row["reason"]
+    assert all("pixels" in rejected[name]["reason"] for name in rejected if name.startswith("huge_header"))
+    verify_shards(tmp_path / "out", deep=True)
+    assert_dali_agrees(tmp_path / "out", ["slic16"])

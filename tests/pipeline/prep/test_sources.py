@@ -1,0 +1,68 @@
+"""What counts as an input, and in which order inputs fill the shards."""
+
+import os
+
+import pytest
+
+from vice.data_specs.dataset import DatasetSpec, load_dataset
+from vice.data_specs.errors import InputError
+from vice.pipeline.prep.sources import find_inputs, printable, shuffled
+
+PLAIN = load_dataset("image_folder")
+LABELLED = DatasetSpec(name="x", title="x", pictures=r"^(?P<id>\w+)\.jpg$", labels="truth/{id}.png", classes=["a"])
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for path in ("b.jpg", "a.jpg", "deep/er/c.tif", "truth/a.png", ".hidden.jpg", ".git/d.jpg", "notes.txt"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path)
+    return tmp_path
+
+
+def test_every_file_is_an_input_unless_hidden_or_a_label(tree):
+    assert find_inputs(tree, PLAIN).paths == ["a.jpg", "b.jpg", "deep/er/c.tif", "notes.txt", "truth/a.png"]
+    assert find_inputs(tree, LABELLED).paths == ["a.jpg", "b.jpg", "deep/er/c.tif", "notes.txt"]
+
+
+def test_links_are_followed_without_loops_and_pipes_are_no_files(tree):
+    (tree / "deep/loop").symlink_to(tree)
+    (tree / "link.jpg").symlink_to(tree / "a.jpg")
+    (tree / "gone.jpg").symlink_to(tree / "nowhere.jpg")
+    os.mkfifo(tree / "pipe.jpg")
+    found = ["a.jpg", "b.jpg", "deep/er/c.tif", "gone.jpg", "link.jpg", "notes.txt"]
+    assert find_inputs(tree, LABELLED).paths == found
+
+
+def test_the_fingerprint_sees_sizes_and_labels(tree):
+    before = find_inputs(tree, LABELLED).fingerprint
+    assert find_inputs(tree, LABELLED).fingerprint == before
+    (tree / "truth/a.png").write_text("longer than it was")
+    assert find_inputs(tree, LABELLED).fingerprint != before
+
+
+def test_a_name_that_is_no_utf8_is_an_input_with_a_printable_name(tree):
+    (tree / os.fsdecode(b"caf\xe9.jpg")).write_text("x")
+    paths = find_inputs(tree, LABELLED).paths
+    assert [printable(path) for path in paths][2] == "caf\\xe9.jpg"
+
+
+def test_the_order_is_a_permutation_that_only_the_seed_decides():
+    paths = [f"{number:03d}.jpg" for number in range(200)]
+    order = shuffled(paths, 0)
+    assert sorted(order) == paths and order != paths
+    assert order == shuffled(paths, 0) != shuffled(paths, 1)
+    assert order[:3] == ["195.jpg", "104.jpg", "007.jpg"]
+
+
+def test_sources_without_inputs_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no such source"):
+        find_inputs(tmp_path / "nowhere", PLAIN)
+    with pytest.raises(InputError, match=r"no pictures in the source folder.*give the folder"):
+        find_inputs(tmp_path, PLAIN)
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth/a.png").touch()
+    with pytest.raises(InputError, match="label maps do not count"):
+        find_inputs(tmp_path, LABELLED)
+    with pytest.raises(InputError, match="the source is no folder"):
+        find_inputs(tmp_path / "truth/a.png", PLAIN)

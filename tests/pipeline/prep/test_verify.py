@@ -1,0 +1,124 @@
+"""Whatever is changed, lost or added in OUT is found, and named; from hashes, and from what the files say."""
+
+import json
+import re
+
+import cv2
+import pyarrow.parquet as pq
+import pytest
+
+from vice.data_specs.errors import InputError, WorkError
+from vice.data_specs.fingerprint import sha256_file
+from vice.data_specs.shard_format import DATASET_FILE, MANIFEST_FILE, DatasetRecord
+from vice.pipeline.prep.totals import parquet_bytes
+from vice.pipeline.prep.verify import verify_shards
+from vice.pipeline.shards import Shards
+
+
+def test_a_good_out_is_good(shards):
+    assert verify_shards(shards).startswith("good: 36 samples in 5 shards, hashes")
+    assert "every member decoded" in verify_shards(shards, deep=True)
+
+
+def files_of(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_out_holds_exactly_the_files_of_the_format(shards):
+    names = [f"shards/train-{number:06d}.{suffix}" for number in range(5) for suffix in ("idx", "json", "tar")]
+    assert files_of(shards) == sorted([DATASET_FILE, MANIFEST_FILE, "rejected.parquet", *names])
+
+
+def test_a_flipped_byte_of_any_file_is_found(copied):
+    for name in files_of(copied):
+        path = copied / name
+        good = path.read_bytes()
+        path.write_bytes(good[: len(good) // 2] + bytes([good[len(good) // 2] ^ 1]) + good[len(good) // 2 + 1 :])
+        with pytest.raises((WorkError, InputError), match=re.escape(name)):
+            verify_shards(copied)
+        path.write_bytes(good)
+    verify_shards(copied)
+
+
+def test_missing_and_extra_files_are_found(copied):
+    (copied / "shards/train-000002.idx").unlink()
+    (copied / "shards/notes.txt").touch()
+    (copied / ".hidden").touch()
+    with pytest.raises(WorkError, match=r"train-000002\.idx is missing; \.hidden is extra; shards/notes\.txt is extra"):
+        verify_shards(copied)
+
+
+def sealed_again(out):
+    """Make the hashes of a damaged OUT right again, so that only what the files say can tell."""
+    record = json.loads((out / DATASET_FILE).read_text())
+    record.pop("fingerprint")
+    record["files"] = {name: sha256_file(out / name) for name in record["files"]}
+    (out / DATASET_FILE).write_text(DatasetRecord.sealed(**record).model_dump_json())
+
+
+def replace_member(out, number, member, data):
+    """Overwrite a member in its tar by other bytes of at most its length."""
+    shards = Shards(out)
+    offset, size = shards._places(f"train-{number // 8:06d}.tar")[number % 8][member]
+    assert len(data) <= size
+    path = out / f"shards/train-{number // 8:06d}.tar"
+    tar = path.read_bytes()
+    path.write_bytes(tar[:offset] + data + bytes(size - len(data)) + tar[offset + size :])
+
+
+@pytest.mark.parametrize(
+    ("member", "change", "told"),
+    [
+        ("slic10.png", lambda ids: ids + (ids > 3).astype("uint16"), "slic10 has another number of regions"),
+        ("slic10.png", lambda ids: ids - (ids == 3).astype("uint16"), "slic10 has gaps in its region numbers"),
+        ("slic10.png", lambda ids: swapped(ids), "slic10 has a region in several pieces"),
+        ("slic10.png", lambda ids: ids[:-1], "picture or maps are not"),
+        ("labels.png", lambda labels: labels * 7, "its labels are not classes"),
+        ("density.png", lambda density: density * 0, "its density is not 8-bit or has zeros"),
+        ("jpg", lambda picture: None, "cannot be decoded"),
+        ("json", lambda meta: None, "its json cannot be read"),
+    ],
+)
+def test_deep_finds_wrong_members_behind_right_hashes(copied, member, change, told):
+    shards = Shards(copied)
+    sample = shards.sample(5)
+    arrays = {"slic10.png": sample.regions["slic10"], "labels.png": sample.labels, "density.png": sample.density}
+    changed = change(arrays.get(member))
+    replace_member(copied, 5, member, b"garbage" if changed is None else smallest_png(changed))
+    sealed_again(copied)
+    verify_shards(copied)
+    with pytest.raises(WorkError, match=rf"{re.escape(told)}") as caught:
+        verify_shards(copied, deep=True)
+    assert f"train-000000.tar, key {shards.keys[5]}" in str(caught.value)
+
+
+def smallest_png(array):
+    return cv2.imencode(".png", array, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+
+
+def swapped(ids):
+    ids = ids.copy()
+    ids[-1, -1] = 0
+    return ids
+
+
+def test_an_index_that_differs_from_its_tar_is_found(copied):
+    path = copied / "shards/train-000001.idx"
+    version, first, second, *rest = path.read_text().splitlines()
+    moved = re.sub(r"jpg (\d+)", lambda match: f"jpg {int(match[1]) + 512}", second, count=1)
+    path.write_text("\n".join([version, first, moved, *rest]) + "\n")
+    sealed_again(copied)
+    key = re.search(r"train-\d+", second)[0]
+    with pytest.raises(WorkError, match=rf"train-000001\.tar, key {key}: index and tar differ"):
+        verify_shards(copied)
+
+
+def test_a_manifest_that_lost_a_row_is_found(copied):
+    rows = pq.read_table(copied / MANIFEST_FILE).to_pylist()
+    schema = pq.read_schema(copied / MANIFEST_FILE)
+    maps = ("num_regions", "member_bytes")
+    kept = [row | {name: dict(row[name]) for name in maps} for row in rows[:-1]]
+    (copied / MANIFEST_FILE).write_bytes(parquet_bytes(kept, schema))
+    sealed_again(copied)
+    with pytest.raises(WorkError, match=r"manifest\.parquet and rejected\.parquet have 35 \+ 4 rows"):
+        verify_shards(copied)

@@ -1,0 +1,49 @@
+"""Shards for tests without Ray: the same steps as `vice-prep shard`, one input after the other."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vice.data_specs.dataset import DatasetSpec, load_dataset
+from vice.data_specs.shard_format import DatasetRecord, PrepSettings
+from vice.pipeline.prep.plan import make_plan
+from vice.pipeline.prep.sample import make_sample
+from vice.pipeline.prep.shard import build_shard, write_shard
+from vice.pipeline.prep.totals import complete
+from vice.pipeline.prep.workspace import Workspace
+
+
+def shard_serially(source: Path, out: Path, settings: PrepSettings, spec: DatasetSpec | None = None) -> DatasetRecord:
+    """Make a complete OUT in this process; the bytes are those that `vice-prep shard` makes."""
+    spec = spec or load_dataset("image_folder")
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        plan = make_plan(source, settings, spec)
+        with Workspace(out, plan) as workspace:
+            for number in range(plan.num_shards):
+                places = plan.positions(number)
+                results = [make_sample(plan.source, plan.order[i], plan.key(i), spec, settings) for i in places]
+                shard = build_shard(plan.shard(number), results, plan.settings_fingerprint)
+                write_shard(workspace.shards, workspace.rows, plan.shard(number), shard)
+            return complete(workspace)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def blobs(width: int, height: int, seed: int) -> np.ndarray:
+    """A picture of smooth coloured blobs, uint8 [h, w, 3], RGB."""
+    noise = np.random.Generator(np.random.Philox(key=seed)).integers(0, 256, (height // 8 + 2, width // 8 + 2, 3))
+    return cv2.resize(noise.astype(np.uint8), dsize=(width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def jpeg(pixels: np.ndarray, quality: int = 90) -> bytes:
+    """A picture, uint8 [h, w, 3] RGB, as baseline JPEG."""
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A picture uint8 [h, w, 3] RGB, or a map [h, w] of 8 or 16 bits, as PNG."""
+    return cv2.imencode(".png", pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()

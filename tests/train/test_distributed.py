@@ -1,0 +1,80 @@
+"""Two processes against one on given embeddings with unequal numbers of regions: value, gradient, assignment, queue."""
+
+import subprocess
+import sys
+from functools import partial
+
+import torch
+import torch.distributed as dist
+
+from vice.train.assignment import sinkhorn
+from vice.train.embedding_queue import EmbeddingQueue
+from vice.train.loss import assign_and_compare
+
+PICTURES, REGIONS, CONCEPTS, DIM = 4, 9, 5, 8
+
+
+def problem():
+    generator = torch.Generator().manual_seed(3)
+    embeddings = torch.nn.functional.normalize(torch.randn(3, PICTURES, REGIONS, DIM, generator=generator), dim=-1)
+    concepts = torch.nn.functional.normalize(torch.randn(CONCEPTS, DIM, generator=generator), dim=-1)
+    # as uneven as can be: picture 1 has one region, picture 3 (both of process 1 with two processes) none
+    usable = torch.arange(REGIONS) < torch.tensor([9, 1, 6, 0])[:, None]
+    return embeddings, concepts, usable
+
+
+def step(pictures, queue):
+    """Loss, gradient of the concepts and assignments of one process that has some of the pictures."""
+    embeddings, concepts, usable = problem()
+    embeddings, usable = embeddings[:, pictures], usable[pictures]
+    concepts.requires_grad_()
+    queued = queue.rows if queue.is_full else queue.rows[:0]
+    loss, assigned, first = assign_and_compare(
+        embeddings,
+        embeddings @ concepts.T,
+        usable,
+        queued @ concepts.detach().T,
+        assign=partial(sinkhorn, epsilon=0.05, iterations=3),
+        temperature=0.1,
+    )
+    loss.backward()
+    queue.push(first)
+    return loss.detach(), concepts.grad, assigned
+
+
+def two_steps(pictures, length):
+    queue = EmbeddingQueue(length, DIM)
+    step(pictures, queue)
+    return (*step(pictures, queue), queue)
+
+
+def process(rank, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    # 16 regions a step; process 0 has 15 of them, process 1 one, and its queue holds one
+    loss, gradient, assigned, queue = two_steps([rank, rank + 2], 15 if rank == 0 else 1)
+    dist.all_reduce(loss)
+    dist.all_reduce(gradient)
+    gathered = queue.gathered()
+    dealt = EmbeddingQueue(8, DIM)
+    dealt.deal(gathered, rank=rank, world_size=2)
+    torch.save([loss / 2, gradient / 2, assigned, gathered, dealt.rows], f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path):
+    loss, gradient, assigned, queue = two_steps([0, 1, 2, 3], 16)
+    children = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)]) for rank in range(2)]
+    assert [child.wait(timeout=120) for child in children] == [0, 0]
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    for result in (first, second):
+        torch.testing.assert_close(result[0], loss)
+        torch.testing.assert_close(result[1], gradient)
+    # process 0 has pictures 0 and 2 (15 regions), process 1 picture 1's single region
+    torch.testing.assert_close(torch.cat([first[2][:9], second[2], first[2][9:]]), assigned)
+    in_rank_order = torch.cat([queue.rows[:9], queue.rows[10:], queue.rows[9:10]])
+    torch.testing.assert_close(first[3], in_rank_order)
+    assert torch.equal(torch.cat([first[4], second[4]]), first[3])
+
+
+if __name__ == "__main__":
+    process(int(sys.argv[1]), sys.argv[2])
