@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 DEMO   ?= demo
+SEED   ?= 0
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+LAST   := $(DEMO)/run/checkpoints/last.pt
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format clean
@@ -19,8 +21,20 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
 	@touch $@
 
+# Every command below is one that a user types; each does only what is missing, so the demo can be stopped and run again.
 demo: $(STAMP)  ## shard, train and evaluate generated street scenes; prints the report's path
-	@PATH="$(abspath $(BIN)):$$PATH" DEMO="$(DEMO)" bash benchmarks/demo.sh
+	@echo "==> 1/4 generating labelled street scenes, and sharding them with superpixels"
+	$(BIN)/vice-prep scenes $(DEMO)/pictures --seed $(SEED)
+	$(BIN)/vice-prep shard $(DEMO)/pictures/train $(DEMO)/shards/train --dataset scenes --split train --regions slic:12
+	$(BIN)/vice-prep shard $(DEMO)/pictures/val $(DEMO)/shards/val --dataset scenes --split val --regions slic:12
+	@echo "==> 2/4 training without labels"
+	$(BIN)/vice-train launch scenes-demo --shards $(DEMO)/shards/train --run-dir $(DEMO)/run
+	@echo "==> 3/4 evaluating beside the untrained network and raw colour"
+	$(BIN)/vice-eval linear $(LAST) --train $(DEMO)/shards/train --val $(DEMO)/shards/val --run-dir $(DEMO)/eval
+	$(BIN)/vice-eval cluster $(LAST) --train $(DEMO)/shards/train --val $(DEMO)/shards/val --run-dir $(DEMO)/eval
+	@echo "==> 4/4 writing the report"
+	@$(BIN)/vice-eval report $(DEMO)/eval --output $(DEMO)/report.html
+	@echo "==> done: open $(abspath $(DEMO))/report.html"
 
 test: $(STAMP)  ## all tests
 	@echo "==> running the tests"

@@ -66,6 +66,8 @@ class Evaluation(StrictModel):
     """Wall time of the evaluation."""
     tiles: list[Tile] = []
     """Some val pictures with what the encoders made of them, for the report."""
+    colours: dict[str, str] = {}
+    """Class to its colour in the tiles, as `#rrggbb`."""
 
 
 class CheckpointRef(StrictModel):

@@ -28,6 +28,8 @@ class ModelConfig(StrictModel):
     """Width of the decoder."""
     embedding_dim: int = Field(default=128, ge=2)
     """Length of an embedding (D)."""
+    centre: bool = False
+    """Batch-normalise the decoder's output, so that random weights do not map all content to one direction."""
 
 
 class AssignmentConfig(StrictModel):

@@ -26,8 +26,9 @@ def start() -> Process:
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
-        share = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-        torch.set_num_threads(share)
+        # the cores this process may use, which can be fewer than the machine has
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     if world_size > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Process(rank, world_size, device)

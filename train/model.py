@@ -30,6 +30,7 @@ class DenseModel(nn.Module):
         super().__init__()
         self.embedding_dim = config.embedding_dim
         self.network = _network(config)
+        self.centre = nn.BatchNorm2d(config.embedding_dim, affine=False) if config.centre else nn.Identity()
 
     def forward(self, images: Float[Tensor, "v 3 h w"]) -> Float[Tensor, "v d gh gw"]:
         """Embedding maps, unit length per cell."""
@@ -37,7 +38,7 @@ class DenseModel(nn.Module):
 
     def raw(self, images: Float[Tensor, "v 3 h w"]) -> Float[Tensor, "v d gh gw"]:
         """The decoder's output, before normalisation."""
-        return self.network(images.contiguous(memory_format=torch.channels_last)).float()
+        return self.centre(self.network(images.contiguous(memory_format=torch.channels_last))).float()
 
 
 class RegionModel(nn.Module):

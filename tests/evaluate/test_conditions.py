@@ -68,7 +68,7 @@ def test_contrast_keeps_the_mean_luma_and_scales_the_distance_to_it():
 def test_saturation_zero_is_luma():
     picture = np.array([[[200, 100, 50]]], np.uint8)
     luma = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
-    assert (change_light(picture, Light(saturation=0)) == luma).all()
+    assert (change_light(picture, Light(saturation=0.0)) == luma).all()
 
 
 def test_hue_is_a_share_of_the_circle():

@@ -1,0 +1,1 @@
+"""A checkpoint to numbers and pictures (`vice-eval`): FAISS clusters, linear probe, report."""

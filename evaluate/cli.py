@@ -1,0 +1,175 @@
+"""`vice-eval`: a checkpoint and labelled shards in; numbers, pictures and a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import torch
+import typer
+
+from vice.data_specs.errors import InputError, run_command
+from vice.data_specs.results import Evaluation, Results
+from vice.evaluate.cluster import ClusterOptions, evaluate_cluster
+from vice.evaluate.encoders import Encoder, checkpoint_encoders
+from vice.evaluate.features import Drawing
+from vice.evaluate.groups import evaluate_without_groups
+from vice.evaluate.kmeans import KMeansSettings
+from vice.evaluate.linear import LinearOptions, evaluate_linear
+from vice.evaluate.record import add, open_record
+from vice.evaluate.report import write_report
+from vice.evaluate.scenes import open_pair
+from vice.evaluate.softmax_regression import LinearSettings
+from vice.evaluate.summary import print_scores
+from vice.pipeline.shards import Shards
+from vice.train.checkpoint import read_checkpoint
+
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Evaluate the dense features of a checkpoint beside an untrained network and raw colour.\n\n"
+    "A known error is one line; --debug, anywhere, adds the traceback.",
+)
+
+DRAWING, LINEAR, KMEANS = Drawing(), LinearSettings(), KMeansSettings()
+"""Where the commands' defaults come from."""
+
+CheckpointPath = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A file in RUN/checkpoints.")]
+TrainShards = Annotated[Path, typer.Option("--train", help="Labelled shards that probes and clusters are fitted on.")]
+ValShards = Annotated[Path, typer.Option("--val", help="Labelled shards that are scored; same classes.")]
+RunDir = Annotated[Path, typer.Option("--run-dir", help="Folder of results.json and pictures, of one checkpoint.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the drawn pixels and of k-means.")]
+PixelsPerPicture = Annotated[int, typer.Option(min=1, help="Pixels drawn from each train picture.")]
+MaxVectors = Annotated[int, typer.Option(min=1, help="Pixels drawn from all of them together, at most.")]
+Device = Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda, cuda:1, ...")]
+
+
+@app.command()
+def linear(
+    checkpoint: CheckpointPath,
+    train: TrainShards,
+    val: ValShards,
+    run_dir: RunDir,
+    leave_one_group_out: Annotated[
+        bool, typer.Option("--leave-one-group-out", help="Also test each group by a probe fitted on all others.")
+    ] = False,
+    seed: Seed = 0,
+    pixels_per_picture: PixelsPerPicture = DRAWING.pixels_per_picture,
+    max_vectors: MaxVectors = DRAWING.max_vectors,
+    l2: Annotated[float, typer.Option(min=0, help="Penalty on the probe's weights.")] = LINEAR.l2,
+    device: Device = "auto",
+) -> None:
+    """Fit a 1x1 convolution on the frozen embedding and score it, on clean pictures and under changed light.
+
+    Example:
+      vice-eval linear runs/camvid/checkpoints/last.pt --train shards/camvid_train --val shards/camvid_val
+      --run-dir runs/camvid/eval
+    """
+    job = _open(checkpoint, train, val, run_dir, device)
+    options = LinearOptions(Drawing(seed, pixels_per_picture, max_vectors), LinearSettings(l2=l2))
+    entries = {"linear": evaluate_linear(job.encoders, job.train, job.val, options=options, run_dir=run_dir)}
+    results = _keep(run_dir, job.results, entries)
+    if leave_one_group_out:
+        entries = evaluate_without_groups(
+            job.encoders, job.train, job.val, options=options, encoder_shards=results.checkpoint.shards_fingerprint
+        )
+        _keep(run_dir, results, entries)
+    _say_next(run_dir)
+
+
+@app.command()
+def cluster(
+    checkpoint: CheckpointPath,
+    train: TrainShards,
+    val: ValShards,
+    run_dir: RunDir,
+    k: Annotated[list[int], typer.Option("--k", min=1, help="Number of clusters; give it several times.")] = [27],  # noqa: B006 - Typer reads the default, nothing changes it
+    seed: Seed = 0,
+    pixels_per_picture: PixelsPerPicture = DRAWING.pixels_per_picture,
+    max_vectors: MaxVectors = DRAWING.max_vectors,
+    iterations: Annotated[int, typer.Option(min=1, help="K-means iterations of a restart.")] = KMEANS.iterations,
+    restarts: Annotated[int, typer.Option(min=1, help="Restarts; the best is kept.")] = KMEANS.restarts,
+    points_per_centroid: Annotated[
+        int, typer.Option(min=1, help="Vectors clustered for each centroid, at most.")
+    ] = KMEANS.points_per_centroid,
+    spherical: Annotated[bool, typer.Option("--spherical", help="Cluster by angle.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Cluster the embedding by FAISS k-means and score clusters as classes, by greedy and Hungarian matching.
+
+    Example:
+      vice-eval cluster runs/camvid/checkpoints/last.pt --train shards/camvid_train --val shards/camvid_val
+      --run-dir runs/camvid/eval --k 27 --k 128
+    """
+    job = _open(checkpoint, train, val, run_dir, device)
+    options = ClusterOptions(
+        tuple(dict.fromkeys(k)),
+        Drawing(seed, pixels_per_picture, max_vectors),
+        KMeansSettings(seed, iterations, restarts, points_per_centroid, spherical),
+    )
+    _keep(run_dir, job.results, evaluate_cluster(job.encoders, job.train, job.val, options=options, run_dir=run_dir))
+    _say_next(run_dir)
+
+
+@app.command()
+def report(
+    run_dirs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories of evaluations.")],
+    output: Annotated[Path, typer.Option("--output", help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write one self-contained page from the records of one or several run directories, side by side.
+
+    Example:
+      vice-eval report runs/camvid/eval runs/camvid-grid/eval --output report.html
+    """
+    print(f"wrote {write_report(run_dirs, output)}; open it in a browser")
+
+
+class Job(NamedTuple):
+    """What every evaluation starts from."""
+
+    encoders: list[Encoder]
+    train: Shards
+    val: Shards
+    results: Results
+
+
+def _open(checkpoint: Path, train: Path, val: Path, run_dir: Path, device: str) -> Job:
+    """Check everything that can be wrong, cheapest first, before anything is computed."""
+    place = _device(device)
+    shards = open_pair(train, val)
+    loaded = read_checkpoint(checkpoint)
+    results = open_record(run_dir, checkpoint, loaded)
+    return Job(checkpoint_encoders(loaded, device=place), *shards, results)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        # An empty tensor tells whether the device is there; the name alone does not.
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):
+        raise InputError("no such device here", where=f"--device {name}", hint="choose auto or cpu") from None
+
+
+def _keep(run_dir: Path, results: Results, entries: Mapping[str, Evaluation]) -> Results:
+    results, path = add(run_dir, results, entries)
+    print_scores(entries)
+    print(f"wrote {path}")
+    return results
+
+
+def _say_next(run_dir: Path) -> None:
+    print(f"next: vice-eval report {run_dir} --output {run_dir / 'report.html'}")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_command(app, "vice-eval")
+
+
+if __name__ == "__main__":
+    main()

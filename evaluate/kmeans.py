@@ -1,0 +1,96 @@
+"""Clusters of embeddings by FAISS k-means, repeatable: every setting is stated, and one machine gives equal bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import faiss
+import numpy as np
+from jaxtyping import Float32
+
+from vice.data_specs.errors import InputError
+from vice.evaluate.heads import AffineHead, nearest_centroid
+
+
+class KMeansSettings(NamedTuple):
+    """What decides the centroids, beside the vectors and K."""
+
+    seed: int = 0
+    """Of FAISS's draw of the points and of the first centroids."""
+    iterations: int = 30
+    """Lloyd iterations of each restart."""
+    restarts: int = 5
+    """Runs from different first centroids; the one with the smallest objective is kept."""
+    points_per_centroid: int = 2000
+    """At most this many vectors for each cluster; more are subsampled by FAISS."""
+    spherical: bool = False
+    """Vectors and centroids are brought to unit length, so that clusters are by angle."""
+
+
+DEFAULTS = KMeansSettings()
+
+
+class Clusters(NamedTuple):
+    """Centroids, as a head that assigns vectors to them."""
+
+    head: AffineHead
+    objective: float
+    """Mean squared distance of the clustered points to their centroid (mean cosine if spherical)."""
+    num_points: int
+    """Points that were clustered, after subsampling."""
+
+
+def fit_clusters(
+    vectors: Float32[np.ndarray, "n d"], num_clusters: int, *, settings: KMeansSettings = DEFAULTS
+) -> Clusters:
+    """Cluster vectors by FAISS k-means, on the CPU.
+
+    Args:
+        vectors: embeddings at drawn pixels.
+        num_clusters: K.
+        settings: everything else that decides the result.
+
+    Raises:
+        InputError: there are fewer vectors than clusters.
+    """
+    if num_clusters > len(vectors):
+        hint = "give a smaller --k or a larger --pixels-per-picture"
+        raise InputError(f"{num_clusters} clusters asked of {len(vectors)} vectors", hint=hint)
+    points = _unit_length(vectors) if settings.spherical else np.ascontiguousarray(vectors)
+    kmeans = faiss.Kmeans(
+        points.shape[1],
+        num_clusters,
+        niter=settings.iterations,
+        nredo=settings.restarts,
+        seed=settings.seed,
+        min_points_per_centroid=1,  # FAISS's 39 only sets when it prints a warning
+        max_points_per_centroid=settings.points_per_centroid,
+        spherical=settings.spherical,
+        gpu=False,
+    )
+    with _one_thread():
+        objective = kmeans.train(points)
+    num_points = min(len(points), num_clusters * settings.points_per_centroid)
+    centroids = np.ascontiguousarray(kmeans.centroids)
+    head = nearest_centroid(centroids)
+    if settings.spherical:
+        # For unit centroids the largest dot product is the smallest angle, whatever the vector's length.
+        head = head._replace(bias=np.zeros(num_clusters, np.float32))
+    return Clusters(head, float(objective) / num_points, num_points)
+
+
+def _unit_length(vectors: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """FAISS on one thread, so that sums are taken in one order; other libraries get back what they had."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

@@ -1,0 +1,99 @@
+"""The labelled pictures of an evaluation: opened and checked, numbered, read one by one, grouped into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+
+from vice.data_specs.errors import InputError
+from vice.data_specs.results import DataRef
+from vice.evaluate.progress import track
+from vice.pipeline.shards import Shards
+
+PIXELS_AT_ONCE = 1 << 20
+"""Picture pixels that are embedded together."""
+
+
+class Scene(NamedTuple):
+    """One labelled picture."""
+
+    number: int
+    """Its place among the pictures of the evaluation; every draw for it is keyed by this."""
+    key: str
+    picture: UInt8[np.ndarray, "h w 3"]
+    labels: UInt16[np.ndarray, "h w"]
+    """Classes or IGNORE."""
+
+
+def open_pair(train: Path, val: Path) -> tuple[Shards, Shards]:
+    """Open train and val shards for an evaluation with labels.
+
+    Raises:
+        InputError: a folder is no complete OUT or has no labels, the classes differ, or both are the same data.
+    """
+    pair = Shards(train), Shards(val)
+    for shards in pair:
+        if not shards.has_labels:
+            hint = "shard labelled pictures with vice-prep shard --dataset SPEC"
+            raise InputError("these shards have no labels", where=shards.folder, hint=hint)
+    ours, theirs = (shards.spec.classes for shards in pair)
+    if ours != theirs:
+        what = f"train has {len(ours)} classes ({_some(ours)}), val has {len(theirs)} ({_some(theirs)})"
+        raise InputError(f"the classes differ: {what}", where=val, hint="shard both with the same --dataset")
+    if pair[0].fingerprint == pair[1].fingerprint:
+        hint = "give pictures that nothing is fitted on as --val"
+        raise InputError("train and val are the same shards", where=val, hint=hint)
+    return pair
+
+
+def scenes(pool: Sequence[Shards], what: str, *, numbers: Sequence[int] | None = None) -> Iterator[Scene]:
+    """Read the pictures of one or more shards in order, numbered through all of them, with a progress bar.
+
+    Args:
+        pool: the shards, one after another.
+        what: said beside the bar.
+        numbers: only these, ascending; all by default.
+
+    Raises:
+        WorkError: a sample cannot be read; names shard and key.
+    """
+    numbers = range(sum(len(shards) for shards in pool)) if numbers is None else numbers
+    for number in track(numbers, what, total=len(numbers)):
+        place = number
+        for shards in pool:
+            if place < len(shards):
+                sample = shards.sample(place, layers=[])
+                yield Scene(number, sample.key, sample.picture, sample.labels)
+                break
+            place -= len(shards)
+
+
+def in_batches(scenes: Iterable[Scene]) -> Iterator[list[Scene]]:
+    """Group consecutive pictures of one size, as many as PIXELS_AT_ONCE allows and one at least."""
+    batch: list[Scene] = []
+    for scene in scenes:
+        same_size = batch and batch[0].labels.shape == scene.labels.shape
+        if batch and (not same_size or (len(batch) + 1) * scene.labels.size > PIXELS_AT_ONCE):
+            yield batch
+            batch = []
+        batch.append(scene)
+    if batch:
+        yield batch
+
+
+def data_ref(shards: Shards) -> DataRef:
+    """How results name these shards."""
+    return DataRef(
+        dataset=shards.spec.name,
+        split=shards.record.settings.split,
+        num_pictures=len(shards),
+        fingerprint=shards.fingerprint,
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

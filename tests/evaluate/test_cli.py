@@ -1,0 +1,127 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vice.data_specs.results import read_results
+from vice.evaluate import cli
+
+
+@pytest.fixture
+def vice_eval(monkeypatch, capsys):
+    """Run the command in this process: exit code, output, error output."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vice-eval", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def options(tiny, tmp_path) -> list[object]:
+    shards = ["--train", tiny["train"], "--val", tiny["val"]]
+    return [*shards, "--run-dir", tmp_path / "eval", "--pixels-per-picture", "100"]
+
+
+def test_from_a_checkpoint_to_a_report(vice_eval, options, checkpoints, tmp_path):
+    run_dir = tmp_path / "eval"
+    code, out, err = vice_eval("linear", checkpoints["first"], *options, "--leave-one-group-out")
+    assert (code, err) == (0, "")
+    assert f"next: vice-eval report {run_dir}" in out
+    code, out, err = vice_eval("cluster", checkpoints["first"], *options, *(f"--k={k}" for k in (5, 9, 5)))
+    assert (code, err) == (0, "")
+    assert "cluster-9 hungarian" in out
+
+    results = read_results(run_dir)
+    linear = ["linear", *(f"linear-without-{group}" for group in ("north", "south", "west")), "linear-over-groups"]
+    cluster = [f"cluster-{k} {r} {s}-fitted" for k in (5, 9) for r in ("greedy", "hungarian") for s in ("train", "val")]
+    assert list(results.evaluations) == linear + cluster
+    for name, entry in results.evaluations.items():
+        assert list(entry.encoders) == ["trained", "untrained", "colour + position"]
+        assert all(list(by) == ["clean", "changed light"] for by in entry.encoders.values()), name
+    scores = results.evaluations["linear"].encoders
+    assert scores["trained"] != scores["untrained"]
+    tiles = [tile for entry in results.evaluations.values() for tile in entry.tiles]
+    assert tiles
+    assert all((run_dir / tile.file).is_file() for tile in tiles)
+
+    code, out, _ = vice_eval("report", run_dir, "--output", tmp_path / "report.html")
+    assert code == 0
+    assert "report.html" in out
+    assert f"{100 * scores['trained']['clean'].miou:.1f}" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_running_again_gives_the_same_numbers(vice_eval, options, checkpoints, tmp_path):
+    command = ["cluster", checkpoints["first"], *options, "--k", "7", "--restarts", "1", "--spherical"]
+    recorded = []
+    for _ in range(2):
+        assert vice_eval(*command)[0] == 0
+        recorded.append([entry.encoders for entry in read_results(tmp_path / "eval").evaluations.values()])
+    assert recorded[0] == recorded[1]
+
+
+def refused(result: tuple[int, str, str], message: str) -> None:
+    code, _, err = result
+    assert code == 2
+    assert err.startswith("vice-eval: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_checkpoint_that_is_not_there(vice_eval, options, tmp_path):
+    refused(vice_eval("linear", tmp_path / "no.pt", *options), "no such checkpoint")
+    assert not (tmp_path / "eval").exists()
+
+
+def test_a_file_that_is_no_checkpoint(vice_eval, options, tmp_path):
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    refused(vice_eval("linear", tmp_path / "text.pt", *options), "text.pt")
+
+
+def test_shards_that_are_not_there_or_do_not_fit(vice_eval, checkpoints, tiny, tmp_path):
+    common = ["linear", checkpoints["first"], "--train", tiny["train"], "--run-dir", tmp_path / "eval", "--val"]
+    refused(vice_eval(*common, tmp_path / "none"), "no such folder")
+    refused(vice_eval(*common, tiny["unlabelled"]), "no labels")
+    refused(vice_eval(*common, tiny["other_classes"]), "the classes differ")
+
+
+def test_more_clusters_than_vectors(vice_eval, options, checkpoints):
+    refused(vice_eval("cluster", checkpoints["first"], *options, "--k", "701"), "701 clusters asked of 700 vectors")
+
+
+def test_another_checkpoint_s_run_dir(vice_eval, options, checkpoints):
+    fast = ["--k", "2", "--restarts", "1"]
+    assert vice_eval("cluster", checkpoints["first"], *options, *fast)[0] == 0
+    refused(vice_eval("cluster", checkpoints["second"], *options, *fast), "tiny-second step 30")
+
+
+def test_a_device_that_is_not_there(vice_eval, options, checkpoints):
+    for name in ("cuda:99", "sofa"):
+        result = vice_eval("linear", checkpoints["first"], *options, "--device", name)
+        refused(result, f"no such device here: --device {name}")
+
+
+def test_a_report_of_nothing(vice_eval, tmp_path):
+    refused(vice_eval("report", tmp_path, "--output", tmp_path / "report.html"), "no results.json")
+
+
+@pytest.mark.parametrize("command", ["linear", "cluster", "report"])
+def test_help_shows_an_example(vice_eval, command):
+    code, out, _ = vice_eval(command, "--help")
+    assert code == 0
+    assert f"vice-eval {command} " in out.split("Example:")[1]
+
+
+def test_evaluation_does_not_import_ray():
+    modules = sorted(path.stem for path in Path(cli.__file__).parent.glob("*.py"))
+    lines = [f"import vice.evaluate.{name}" for name in modules if name != "__init__"]
+    program = "; ".join([*lines, "import sys; sys.exit('ray' in sys.modules)"])
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
