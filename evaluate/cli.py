@@ -4,37 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-import torch
 import typer
 
 from vice.data_specs.errors import InputError, run_command
 from vice.data_specs.results import Evaluation, Results
-from vice.evaluate.cluster import ClusterOptions, evaluate_cluster
-from vice.evaluate.encoders import Encoder, checkpoint_encoders
-from vice.evaluate.features import Drawing
-from vice.evaluate.groups import evaluate_without_groups
-from vice.evaluate.kmeans import KMeansSettings
-from vice.evaluate.linear import LinearOptions, evaluate_linear
-from vice.evaluate.record import add, open_record
-from vice.evaluate.report import write_report
+from vice.evaluate.options import ClusterOptions, Drawing, KMeansSettings, LinearOptions, ProbeSettings
 from vice.evaluate.scenes import open_pair
-from vice.evaluate.softmax_regression import LinearSettings
 from vice.evaluate.summary import print_scores
 from vice.pipeline.shards import Shards
-from vice.train.checkpoint import read_checkpoint
+
+# What needs torch is imported inside the commands, so that --help, the report and a wrong folder do not wait for it.
+if TYPE_CHECKING:
+    import torch
+
+    from vice.evaluate.encoders import Encoder
 
 app = typer.Typer(
+    help="Evaluate the dense features of a checkpoint beside an untrained network and raw colour. With --debug, an "
+    "error also prints its traceback.",
     pretty_exceptions_enable=False,
-    add_completion=False,
     no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Evaluate the dense features of a checkpoint beside an untrained network and raw colour.\n\n"
-    "A known error is one line; --debug, anywhere, adds the traceback.",
+    add_completion=False,
 )
 
-DRAWING, LINEAR, KMEANS = Drawing(), LinearSettings(), KMeansSettings()
+DRAWING, PROBE, KMEANS = Drawing(), ProbeSettings(), KMeansSettings()
 """Where the commands' defaults come from."""
 
 CheckpointPath = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A file in RUN/checkpoints.")]
@@ -47,7 +42,10 @@ MaxVectors = Annotated[int, typer.Option(min=1, help="Pixels drawn from all of t
 Device = Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda, cuda:1, ...")]
 
 
-@app.command()
+@app.command(
+    epilog="Example: vice-eval linear runs/camvid/checkpoints/last.pt --train shards/train --val shards/val "
+    "--run-dir runs/camvid/eval"
+)
 def linear(
     checkpoint: CheckpointPath,
     train: TrainShards,
@@ -59,17 +57,15 @@ def linear(
     seed: Seed = 0,
     pixels_per_picture: PixelsPerPicture = DRAWING.pixels_per_picture,
     max_vectors: MaxVectors = DRAWING.max_vectors,
-    l2: Annotated[float, typer.Option(min=0, help="Penalty on the probe's weights.")] = LINEAR.l2,
+    l2: Annotated[float, typer.Option(min=0, help="Penalty on the probe's weights.")] = PROBE.l2,
     device: Device = "auto",
 ) -> None:
-    """Fit a 1x1 convolution on the frozen embedding and score it, on clean pictures and under changed light.
+    """Fit a 1x1 convolution on the frozen embedding and score it, on clean pictures and under changed light."""
+    from vice.evaluate.groups import evaluate_without_groups
+    from vice.evaluate.linear import evaluate_linear
 
-    Example:
-      vice-eval linear runs/camvid/checkpoints/last.pt --train shards/camvid_train --val shards/camvid_val
-      --run-dir runs/camvid/eval
-    """
     job = _open(checkpoint, train, val, run_dir, device)
-    options = LinearOptions(Drawing(seed, pixels_per_picture, max_vectors), LinearSettings(l2=l2))
+    options = LinearOptions(Drawing(seed, pixels_per_picture, max_vectors), ProbeSettings(l2=l2))
     entries = {"linear": evaluate_linear(job.encoders, job.train, job.val, options=options, run_dir=run_dir)}
     results = _keep(run_dir, job.results, entries)
     if leave_one_group_out:
@@ -80,7 +76,10 @@ def linear(
     _say_next(run_dir)
 
 
-@app.command()
+@app.command(
+    epilog="Example: vice-eval cluster runs/camvid/checkpoints/last.pt --train shards/train --val shards/val "
+    "--run-dir runs/camvid/eval --k 27 --k 128"
+)
 def cluster(
     checkpoint: CheckpointPath,
     train: TrainShards,
@@ -98,12 +97,9 @@ def cluster(
     spherical: Annotated[bool, typer.Option("--spherical", help="Cluster by angle.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Cluster the embedding by FAISS k-means and score clusters as classes, by greedy and Hungarian matching.
+    """Cluster the embedding by FAISS k-means and score clusters as classes, by greedy and Hungarian matching."""
+    from vice.evaluate.cluster import evaluate_cluster
 
-    Example:
-      vice-eval cluster runs/camvid/checkpoints/last.pt --train shards/camvid_train --val shards/camvid_val
-      --run-dir runs/camvid/eval --k 27 --k 128
-    """
     job = _open(checkpoint, train, val, run_dir, device)
     options = ClusterOptions(
         tuple(dict.fromkeys(k)),
@@ -114,16 +110,14 @@ def cluster(
     _say_next(run_dir)
 
 
-@app.command()
+@app.command(epilog="Example: vice-eval report runs/camvid/eval runs/camvid-grid/eval --output report.html")
 def report(
     run_dirs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run directories of evaluations.")],
     output: Annotated[Path, typer.Option("--output", help="The page to write.")] = Path("report.html"),
 ) -> None:
-    """Write one self-contained page from the records of one or several run directories, side by side.
+    """Write one self-contained page from the records of one or several run directories, side by side."""
+    from vice.evaluate.report import write_report
 
-    Example:
-      vice-eval report runs/camvid/eval runs/camvid-grid/eval --output report.html
-    """
     print(f"wrote {write_report(run_dirs, output)}; open it in a browser")
 
 
@@ -137,25 +131,38 @@ class Job(NamedTuple):
 
 
 def _open(checkpoint: Path, train: Path, val: Path, run_dir: Path, device: str) -> Job:
-    """Check everything that can be wrong, cheapest first, before anything is computed."""
-    place = _device(device)
+    """Check everything that can be wrong before anything is computed, the data before what needs torch."""
     shards = open_pair(train, val)
+
+    from vice.evaluate.encoders import checkpoint_encoders
+    from vice.evaluate.record import open_record
+    from vice.train.checkpoint import read_checkpoint
+
+    place = _device(device)
     loaded = read_checkpoint(checkpoint)
     results = open_record(run_dir, checkpoint, loaded)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be made ({error.strerror})", where=run_dir, hint="give another --run-dir") from None
     return Job(checkpoint_encoders(loaded, device=place), *shards, results)
 
 
 def _device(name: str) -> torch.device:
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        # An empty tensor tells whether the device is there; the name alone does not.
+        # Only a tensor tells whether the device is there; its name alone does not.
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError):
         raise InputError("no such device here", where=f"--device {name}", hint="choose auto or cpu") from None
 
 
 def _keep(run_dir: Path, results: Results, entries: Mapping[str, Evaluation]) -> Results:
+    from vice.evaluate.record import add
+
     results, path = add(run_dir, results, entries)
     print_scores(entries)
     print(f"wrote {path}")

@@ -16,15 +16,16 @@ import faiss
 import numpy as np
 from jaxtyping import Int64
 
-from vice.data_specs.results import Evaluation
+from vice.data_specs.results import Evaluation, Score
 from vice.evaluate import conditions
-from vice.evaluate.conditions import CLEAN, CONDITIONS
 from vice.evaluate.encoders import Encoder
-from vice.evaluate.features import Drawing, Vectors, collect
+from vice.evaluate.features import Vectors, collect
 from vice.evaluate.gallery import Gallery
-from vice.evaluate.kmeans import Clusters, KMeansSettings, fit_clusters
+from vice.evaluate.kmeans import Clusters, fit_clusters, too_few_vectors
 from vice.evaluate.matching import RULES, as_classes, greedy
 from vice.evaluate.metrics import count_pairs, score
+from vice.evaluate.names import CLEAN, CONDITIONS
+from vice.evaluate.options import ClusterOptions, KMeansSettings
 from vice.evaluate.pictures import class_colours, palette
 from vice.evaluate.predictions import Counts, count, views
 from vice.evaluate.scenes import data_ref, scenes
@@ -35,19 +36,6 @@ FITTED_ON = {
     "val": "all labelled pixels of clean val pictures",
 }
 """What classes are fitted to clusters on, by the name that results carry."""
-
-
-class ClusterOptions(NamedTuple):
-    """What a cluster evaluation can be asked."""
-
-    num_clusters: Sequence[int] = (27,)
-    """Every K to evaluate."""
-    drawing: Drawing = Drawing()
-    """Of the vectors that are clustered."""
-    kmeans: KMeansSettings = KMeansSettings()
-    """Of FAISS."""
-    conditions_seed: int = 0
-    """Of the change of light."""
 
 
 class Found(NamedTuple):
@@ -80,6 +68,7 @@ def evaluate_cluster(
     started = time.perf_counter()
     classes = train.spec.classes
     num_pixels = options.drawing.pixels_of_each(len(train))
+    _check_enough_vectors(train, num_pixels, max(options.num_clusters))
     pictures = scenes([train], "train pictures")
     vectors = collect(pictures, encoders, num_pixels=num_pixels, seed=options.drawing.seed, labelled_only=False)
     found = {k: find_clusters(vectors, k, classes=classes, settings=options.kmeans) for k in options.num_clusters}
@@ -90,29 +79,44 @@ def evaluate_cluster(
     counts = count(
         seen, heads, num_classes=len(classes), keep=lambda view: [gallery.add(view) for gallery in galleries.values()]
     )
-
-    shared = {
-        "kind": "cluster",
-        "train": data_ref(train),
-        "val": data_ref(val),
-        "seconds": time.perf_counter() - started,
-    }
-    entries = {}
-    for k, rule, split in product(found, RULES, FITTED_ON):
-        scores = {}
-        for name, of_encoder in found[k].items():
-            by_condition = {condition: counts[Counts(name, condition, str(k))] for condition in CONDITIONS}
-            confusion = confusions(of_encoder, by_condition, rule=rule, split=split)
-            scores[name] = {condition: score(matrix, classes) for condition, matrix in confusion.items()}
-        entries[f"cluster-{k} {rule} {split}-fitted"] = Evaluation(
-            settings=_settings(options, found[k], vectors, num_pixels)
-            | {"matching": {"rule": rule, "fitted_on": FITTED_ON[split]}},
-            encoders=scores,
+    seconds = time.perf_counter() - started
+    return {
+        f"cluster-{k} {rule} {split}-fitted": Evaluation(
+            kind="cluster",
+            settings=_settings(options, found[k], vectors, num_pixels, rule, split),
+            train=data_ref(train),
+            val=data_ref(val),
+            encoders=_scores(found[k], k, counts, classes, rule, split),
+            seconds=seconds,
             tiles=galleries[k].tiles if (rule, split) == ("greedy", "train") else [],
             colours=class_colours(classes),
-            **shared,
         )
-    return entries
+        for k, rule, split in product(found, RULES, FITTED_ON)
+    }
+
+
+def _check_enough_vectors(train: Shards, num_pixels: int, num_clusters: int) -> None:
+    """Refuse before anything is computed what `fit_clusters` would refuse after embedding all train pictures."""
+    num_vectors = int(np.minimum(train.sizes.prod(axis=1), num_pixels).sum())
+    if num_clusters > num_vectors:
+        raise too_few_vectors(num_clusters, num_vectors)
+
+
+def _scores(
+    found: Mapping[str, Found],
+    num_clusters: int,
+    counts: Mapping[Counts, np.ndarray],
+    classes: Sequence[str],
+    rule: str,
+    split: str,
+) -> dict[str, dict[str, Score]]:
+    """Scores by encoder and condition of one K under one mapping."""
+    scores = {}
+    for name, of_encoder in found.items():
+        by_condition = {condition: counts[Counts(name, condition, str(num_clusters))] for condition in CONDITIONS}
+        confusion = confusions(of_encoder, by_condition, rule=rule, split=split)
+        scores[name] = {condition: score(matrix, classes) for condition, matrix in confusion.items()}
+    return scores
 
 
 def find_clusters(
@@ -161,8 +165,10 @@ def _gallery(run_dir: Path, num_clusters: int, found: Mapping[str, Found], *, nu
     return Gallery(run_dir, f"cluster-{num_clusters}", painters, num_classes=num_classes, num_pictures=num_pictures)
 
 
-def _settings(options: ClusterOptions, found: Mapping[str, Found], vectors: Vectors, num_pixels: int) -> dict[str, Any]:
-    """What decided the numbers of one K, beside the matching."""
+def _settings(
+    options: ClusterOptions, found: Mapping[str, Found], vectors: Vectors, num_pixels: int, rule: str, split: str
+) -> dict[str, Any]:
+    """Everything that decided the numbers of one K under one mapping, and how each fit ended, for the record."""
     return {
         "vectors": {
             "drawn_from": "all pixels of clean train pictures, labelled or not",
@@ -179,6 +185,7 @@ def _settings(options: ClusterOptions, found: Mapping[str, Found], vectors: Vect
             name: {"num_points": of_encoder.clusters.num_points, "objective": of_encoder.clusters.objective}
             for name, of_encoder in found.items()
         },
+        "matching": {"rule": rule, "fitted_on": FITTED_ON[split]},
         "resolution": "nearest centroid of the bilinearly upsampled embedding at every labelled pixel",
         "changed_light": conditions.settings_of(options.conditions_seed),
     }

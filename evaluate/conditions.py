@@ -13,10 +13,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from vice.evaluate.counters import uniforms
-
-CLEAN = "clean"
-CHANGED_LIGHT = "changed light"
-CONDITIONS = (CLEAN, CHANGED_LIGHT)
+from vice.evaluate.names import CHANGED_LIGHT, CLEAN
 
 BRIGHTNESS = (0.6, 1.4)
 CONTRAST = (0.6, 1.4)
@@ -62,7 +59,7 @@ def change_light(picture: UInt8[np.ndarray, "h w 3"], light: Light) -> UInt8[np.
 
 
 def under(condition: str, picture: UInt8[np.ndarray, "h w 3"], *, seed: int, number: int) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with this number under a condition of `CONDITIONS`."""
+    """The picture with this number under one of `names.CONDITIONS`."""
     if condition == CLEAN:
         return picture
     return change_light(picture, draw_light(seed, number))

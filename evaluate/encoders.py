@@ -14,11 +14,8 @@ from jaxtyping import Float32, UInt8
 from torch import nn
 
 from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
+from vice.evaluate.names import COLOUR_POSITION, TRAINED, UNTRAINED
 from vice.train.checkpoint import Checkpoint, load_model
-
-TRAINED = "trained"
-UNTRAINED = "untrained"
-COLOUR_POSITION = "colour + position"
 
 STRIDE = 4
 """Picture pixels per cell of every embedding map."""

@@ -18,20 +18,6 @@ from vice.evaluate.encoders import STRIDE, Encoder
 from vice.evaluate.scenes import Scene, in_batches
 
 
-class Drawing(NamedTuple):
-    """How many pixels are drawn, and by which seed."""
-
-    seed: int = 0
-    pixels_per_picture: int = 500
-    """Drawn from each train picture, or all its pixels where it has fewer."""
-    max_vectors: int = 500_000
-    """Of all pictures together: with many pictures fewer pixels are drawn from each. 4 d bytes each and encoder."""
-
-    def pixels_of_each(self, num_pictures: int) -> int:
-        """Pixels drawn from each of so many pictures, at least 1."""
-        return max(1, min(self.pixels_per_picture, self.max_vectors // max(num_pictures, 1)))
-
-
 class Vectors(NamedTuple):
     """Drawn pixels of all train pictures, in the order of the pictures."""
 

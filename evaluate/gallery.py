@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 
 from vice.data_specs.results import Tile
-from vice.evaluate.conditions import CLEAN
-from vice.evaluate.encoders import COLOUR_POSITION
+from vice.evaluate.names import CLEAN, COLOUR_POSITION
 from vice.evaluate.pictures import paint_labels, save_png
 from vice.evaluate.predictions import View
 

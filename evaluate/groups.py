@@ -16,7 +16,8 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import fingerprint
 from vice.data_specs.results import DataRef, Evaluation, Score
 from vice.evaluate.encoders import Encoder
-from vice.evaluate.linear import LinearOptions, collect_labelled, fit_probes, settings_of, test_probes
+from vice.evaluate.linear import collect_labelled, fit_probes, settings_of, test_probes
+from vice.evaluate.options import LinearOptions
 from vice.evaluate.scenes import data_ref, scenes
 from vice.pipeline.shards import Shards
 

@@ -12,22 +12,7 @@ from jaxtyping import Float32
 
 from vice.data_specs.errors import InputError
 from vice.evaluate.heads import AffineHead, nearest_centroid
-
-
-class KMeansSettings(NamedTuple):
-    """What decides the centroids, beside the vectors and K."""
-
-    seed: int = 0
-    """Of FAISS's draw of the points and of the first centroids."""
-    iterations: int = 30
-    """Lloyd iterations of each restart."""
-    restarts: int = 5
-    """Runs from different first centroids; the one with the smallest objective is kept."""
-    points_per_centroid: int = 2000
-    """At most this many vectors for each cluster; more are subsampled by FAISS."""
-    spherical: bool = False
-    """Vectors and centroids are brought to unit length, so that clusters are by angle."""
-
+from vice.evaluate.options import KMeansSettings
 
 DEFAULTS = KMeansSettings()
 
@@ -56,8 +41,7 @@ def fit_clusters(
         InputError: there are fewer vectors than clusters.
     """
     if num_clusters > len(vectors):
-        hint = "give a smaller --k or a larger --pixels-per-picture"
-        raise InputError(f"{num_clusters} clusters asked of {len(vectors)} vectors", hint=hint)
+        raise too_few_vectors(num_clusters, len(vectors))
     points = _unit_length(vectors) if settings.spherical else np.ascontiguousarray(vectors)
     kmeans = faiss.Kmeans(
         points.shape[1],
@@ -79,6 +63,12 @@ def fit_clusters(
         # For unit centroids the largest dot product is the smallest angle, whatever the vector's length.
         head = head._replace(bias=np.zeros(num_clusters, np.float32))
     return Clusters(head, float(objective) / num_points, num_points)
+
+
+def too_few_vectors(num_clusters: int, num_vectors: int) -> InputError:
+    """The refusal of more clusters than vectors."""
+    hint = "give a smaller --k or a larger --pixels-per-picture"
+    return InputError(f"{num_clusters} clusters asked of {num_vectors} vectors", hint=hint)
 
 
 def _unit_length(vectors: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:

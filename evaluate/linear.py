@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -15,28 +15,18 @@ from vice.data_specs.regions import IGNORE
 from vice.data_specs.results import Evaluation, Score
 from vice.evaluate import conditions
 from vice.evaluate.encoders import Encoder
-from vice.evaluate.features import Drawing, Vectors, collect
+from vice.evaluate.features import Vectors, collect
 from vice.evaluate.gallery import Gallery
 from vice.evaluate.metrics import score
+from vice.evaluate.options import LinearOptions
 from vice.evaluate.pictures import class_colours, palette, principal_colours
 from vice.evaluate.predictions import View, count, views
 from vice.evaluate.scenes import Scene, data_ref, scenes
-from vice.evaluate.softmax_regression import LinearFit, LinearSettings, fit_linear
+from vice.evaluate.softmax_regression import LinearFit, fit_linear
 from vice.pipeline.shards import Shards
 
 PROBE = "probe"
 """Name of an encoder's one head."""
-
-
-class LinearOptions(NamedTuple):
-    """What a linear evaluation can be asked."""
-
-    drawing: Drawing = Drawing()
-    """Of the vectors that the probe is fitted on."""
-    fit: LinearSettings = LinearSettings()
-    """Of the probe."""
-    conditions_seed: int = 0
-    """Of the change of light."""
 
 
 def evaluate_linear(
@@ -95,7 +85,7 @@ def fit_probes(
 ) -> dict[str, LinearFit]:
     """A probe per encoder, fitted on some of the vectors (the same for all encoders)."""
     return {
-        name: fit_linear(embeddings[which], vectors.labels[which], num_classes=num_classes, settings=options.fit)
+        name: fit_linear(embeddings[which], vectors.labels[which], num_classes=num_classes, settings=options.probe)
         for name, embeddings in vectors.embeddings.items()
     }
 
@@ -144,7 +134,7 @@ def settings_of(
         "probe": {
             "form": "1x1 convolution on the frozen embedding, softmax cross-entropy, vectors standardised",
             "optimiser": "full-batch L-BFGS from zero",
-            **options.fit._asdict(),
+            **options.probe._asdict(),
         },
         "fits": {
             name: {"loss": fit.loss, "iterations": fit.iterations, "converged": fit.converged}

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from vice.evaluate.conditions import CONDITIONS, under
+from vice.evaluate.conditions import under
 from vice.evaluate.encoders import Encoder
 from vice.evaluate.heads import AffineHead, predict
 from vice.evaluate.metrics import count_pairs
+from vice.evaluate.names import CONDITIONS
 from vice.evaluate.scenes import Scene, in_batches
 
 

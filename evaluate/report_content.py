@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vice.data_specs.results import DataRef, Evaluation, Results, Score, Tile
-from vice.evaluate.conditions import CHANGED_LIGHT, CLEAN
-from vice.evaluate.encoders import COLOUR_POSITION, TRAINED, UNTRAINED
+from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR_POSITION, TRAINED, UNTRAINED
 
 HEADLINE_MATCHING = "greedy train-fitted"
 """The one of the four mappings of clusters that the summary tells: it has seen no val label and suits any K."""

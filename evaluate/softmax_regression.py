@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from vice.evaluate.heads import AffineHead
+from vice.evaluate.options import ProbeSettings
 
 VECTORS_AT_ONCE = 1 << 16
 """Vectors whose logits are held at a time; also fixes the order of the sums."""
@@ -26,20 +27,7 @@ NEVER = -1e30
 """Bias of a class without vectors. Finite, since upsampling multiplies it by weights that may be 0."""
 
 
-class LinearSettings(NamedTuple):
-    """What decides a fit, beside its vectors."""
-
-    l2: float = 1e-5
-    """Penalty `l2 / 2 |W|²` added to the mean cross-entropy, on standardised vectors; none on the bias."""
-    max_iterations: int = 300
-    """Of L-BFGS."""
-    gradient_tolerance: float = 1e-5
-    """Stops where no part of the gradient (by the variables of `_Problem`) is larger,"""
-    loss_tolerance: float = 1e-6
-    """or where an iteration lowers the loss by less than this share of it."""
-
-
-DEFAULTS = LinearSettings()
+DEFAULTS = ProbeSettings()
 
 
 class LinearFit(NamedTuple):
@@ -58,7 +46,7 @@ def fit_linear(
     labels: Integer[np.ndarray, " n"],
     *,
     num_classes: int,
-    settings: LinearSettings = DEFAULTS,
+    settings: ProbeSettings = DEFAULTS,
 ) -> LinearFit:
     """Fit softmax regression by full-batch L-BFGS from zero weights.
 

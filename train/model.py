@@ -98,7 +98,7 @@ def _network(config: ModelConfig) -> nn.Module:
             )
         return smp.DeepLabV3Plus(**arguments, decoder_channels=config.decoder_channels)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        hint = "choose weights=none, or fetch the checkpoint on a machine with network"
+        hint = "name an encoder of timm; public weights need network, weights=none does not"
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"cannot build the network ({reason})", where=f"model.encoder={config.encoder}", hint=hint
@@ -107,4 +107,4 @@ def _network(config: ModelConfig) -> nn.Module:
 
 def _encoder_name(name: str) -> str:
     """The name under which segmentation-models-pytorch knows the encoder; timm's carry the prefix `tu-`."""
-    return name if name in smp.encoders.encoders else f"tu-{name}"
+    return name if name in smp.encoders.encoders else f"tu-{name.removeprefix('tu-')}"

@@ -2,11 +2,10 @@ import numpy as np
 import pytest
 
 from vice.data_specs.errors import InputError
-from vice.evaluate.cluster import ClusterOptions, Found, confusions, evaluate_cluster
-from vice.evaluate.conditions import CHANGED_LIGHT, CLEAN
-from vice.evaluate.encoders import COLOUR_POSITION, ColourPositionEncoder
-from vice.evaluate.features import Drawing
-from vice.evaluate.kmeans import KMeansSettings
+from vice.evaluate.cluster import Found, confusions, evaluate_cluster
+from vice.evaluate.encoders import ColourPositionEncoder
+from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR_POSITION
+from vice.evaluate.options import ClusterOptions, Drawing, KMeansSettings
 
 OPTIONS = ClusterOptions((12, 20), Drawing(pixels_per_picture=300), KMeansSettings(iterations=10, restarts=2))
 

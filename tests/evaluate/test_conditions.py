@@ -5,8 +5,6 @@ from sharding import blobs
 
 from vice.evaluate.conditions import (
     BRIGHTNESS,
-    CHANGED_LIGHT,
-    CLEAN,
     CONTRAST,
     HUE,
     SATURATION,
@@ -15,6 +13,7 @@ from vice.evaluate.conditions import (
     draw_light,
     under,
 )
+from vice.evaluate.names import CHANGED_LIGHT, CLEAN
 
 
 @pytest.fixture

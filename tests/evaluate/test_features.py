@@ -5,7 +5,8 @@ import torch.nn.functional as F
 
 from vice.data_specs.regions import IGNORE
 from vice.evaluate.encoders import STRIDE, ColourPositionEncoder
-from vice.evaluate.features import Drawing, collect, draw_pixels, sample_bilinear
+from vice.evaluate.features import collect, draw_pixels, sample_bilinear
+from vice.evaluate.options import Drawing
 from vice.evaluate.scenes import Scene
 
 

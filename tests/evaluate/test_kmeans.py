@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from vice.data_specs.errors import InputError
-from vice.evaluate.kmeans import KMeansSettings, fit_clusters
+from vice.evaluate.kmeans import fit_clusters
+from vice.evaluate.options import KMeansSettings
 
 
 def vectors(count: int = 3000, depth: int = 16) -> np.ndarray:

@@ -3,11 +3,11 @@ import pytest
 
 from vice.data_specs.errors import InputError
 from vice.data_specs.regions import IGNORE
-from vice.evaluate.conditions import CHANGED_LIGHT, CLEAN
-from vice.evaluate.encoders import COLOUR_POSITION, ColourPositionEncoder
-from vice.evaluate.features import Drawing
+from vice.evaluate.encoders import ColourPositionEncoder
 from vice.evaluate.groups import MEAN_OVER_GROUPS, evaluate_without_groups
-from vice.evaluate.linear import LinearOptions, collect_labelled, evaluate_linear
+from vice.evaluate.linear import collect_labelled, evaluate_linear
+from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR_POSITION
+from vice.evaluate.options import Drawing, LinearOptions
 from vice.evaluate.scenes import scenes
 from vice.pipeline.shards import Shards
 
@@ -40,7 +40,7 @@ def test_every_labelled_val_pixel_is_counted_once(evaluation, val):
 def test_the_record_holds_what_made_the_numbers(evaluation, train, val):
     assert (evaluation.train.fingerprint, evaluation.val.fingerprint) == (train.fingerprint, val.fingerprint)
     assert evaluation.settings["vectors"]["num_vectors"] == 7 * 300
-    assert evaluation.settings["probe"]["l2"] == OPTIONS.fit.l2
+    assert evaluation.settings["probe"]["l2"] == OPTIONS.probe.l2
     assert evaluation.settings["fits"][COLOUR_POSITION]["converged"]
     assert evaluation.settings["changed_light"]["hue"] == (-0.05, 0.05)
 

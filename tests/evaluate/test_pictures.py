@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from vice.data_specs.regions import IGNORE
-from vice.evaluate.conditions import CHANGED_LIGHT, CLEAN
-from vice.evaluate.encoders import COLOUR_POSITION, STRIDE, TRAINED
+from vice.evaluate.encoders import STRIDE
 from vice.evaluate.gallery import MAX_SIDE, NUM_PICTURES, Gallery
+from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR_POSITION, TRAINED
 from vice.evaluate.pictures import UNLABELLED, class_colours, paint_labels, palette, principal_colours, save_png
 from vice.evaluate.predictions import View
 from vice.evaluate.scenes import Scene

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 
 from vice.evaluate import softmax_regression
 from vice.evaluate.heads import predict
-from vice.evaluate.softmax_regression import LinearSettings, fit_linear
+from vice.evaluate.options import ProbeSettings
+from vice.evaluate.softmax_regression import fit_linear
 
 
 def gaussians(num_classes: int, spread: float, *, per_class: int = 200, depth: int = 5):
@@ -25,7 +26,7 @@ def test_separable_data_are_recovered_without_a_mistake():
 
 def test_the_fit_is_a_minimum_of_the_stated_loss():
     vectors, labels = gaussians(3, spread=6.0)
-    settings = LinearSettings(l2=1e-2, loss_tolerance=1e-9)
+    settings = ProbeSettings(l2=1e-2, loss_tolerance=1e-9)
     fit = fit_linear(vectors, labels, num_classes=3, settings=settings)
     mean, std = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
     standard = torch.from_numpy((vectors - mean) / std)
