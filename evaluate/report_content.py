@@ -151,10 +151,12 @@ def picture_rows(run: Run, evaluation: Evaluation) -> list[PictureRow]:
     """The evaluation's pictures: a row per val picture and condition, the same thing in the same column."""
     columns = list(dict.fromkeys((tile.encoder, tile.shows) for tile in evaluation.tiles))
     tiles = {(tile.key, tile.condition, tile.encoder, tile.shows): tile for tile in evaluation.tiles}
-    places = dict.fromkeys((tile.key, tile.condition) for tile in evaluation.tiles)
+    keys = dict.fromkeys(tile.key for tile in evaluation.tiles)
+    conditions = dict.fromkeys(tile.condition for tile in evaluation.tiles)
     return [
         PictureRow(key, condition, [_picture(run.folder, tiles.get((key, condition, *column))) for column in columns])
-        for key, condition in places
+        for key in keys
+        for condition in conditions
     ]
 
 

@@ -19,7 +19,7 @@ from vice.data_specs.results import (
 from vice.evaluate.charts import HEIGHT, WIDTH, loss_chart, round_values
 from vice.evaluate.metrics import score
 from vice.evaluate.report import load_runs, write_report
-from vice.evaluate.report_content import percent, score_rows, signed, summary
+from vice.evaluate.report_content import percent, picture_rows, score_rows, signed, summary
 
 CLASSES = ["Sky & cloud", "Road", "Car"]
 COLOURS = {"Sky & cloud": "#0a0b0c", "Road": "#1a1b1c", "Car": "#2a2b2c"}
@@ -199,6 +199,23 @@ def test_an_output_that_cannot_be_written_is_told(run, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkError, match="cannot be written"):
         write_report([run], tmp_path / "file" / "report.html")
+
+
+def test_a_picture_s_conditions_stand_together_and_columns_line_up(tmp_path):
+    order = [
+        ("a", "clean"),
+        ("b", "clean"),
+        ("a", "changed light"),
+        ("b", "changed light"),
+    ]  # as batches of two make them
+    tiles = [Tile(file="none", key=key, condition=light, encoder=None, shows="picture") for key, light in order]
+    tiles.insert(1, Tile(file="none", key="a", condition="clean", encoder=None, shows="labels"))
+    write_run(tmp_path / "run", tiles=tiles)
+    (loaded,) = load_runs([tmp_path / "run"])
+    rows = picture_rows(loaded, loaded.results.evaluations["linear"])
+    assert [(row.key, row.condition) for row in rows] == [(k, c) for k in "ab" for c in ("clean", "changed light")]
+    shown = [[picture and picture.caption for picture in row.pictures] for row in rows]
+    assert shown == [["picture", "labels"], ["picture", None], ["picture", None], ["picture", None]]
 
 
 def test_names_from_records_cannot_become_markup(tmp_path):
