@@ -7,7 +7,7 @@ by two rules and on two splits; each pair is a result of its own, since publishe
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from vice.evaluate.metrics import count_pairs, score
 from vice.evaluate.names import CLEAN, CONDITIONS
 from vice.evaluate.options import ClusterOptions, KMeansSettings
 from vice.evaluate.pictures import class_colours, palette
-from vice.evaluate.predictions import Counts, count, views
+from vice.evaluate.predictions import Counts, View, count, views
 from vice.evaluate.scenes import data_ref, scenes
 from vice.pipeline.shards import Shards
 
@@ -73,12 +73,7 @@ def evaluate_cluster(
     vectors = collect(pictures, encoders, num_pixels=num_pixels, seed=options.drawing.seed, labelled_only=False)
     found = {k: find_clusters(vectors, k, classes=classes, settings=options.kmeans) for k in options.num_clusters}
     galleries = {k: _gallery(run_dir, k, found[k], num_pictures=len(val)) for k in found}
-
-    heads = {e.name: {str(k): found[k][e.name].clusters.head for k in found} for e in encoders}
-    seen = views(scenes([val], "val pictures"), encoders, heads, conditions_seed=options.conditions_seed)
-    counts = count(
-        seen, heads, num_classes=len(classes), keep=lambda view: [gallery.add(view) for gallery in galleries.values()]
-    )
+    counts = _count_val(val, encoders, found, galleries.values(), options)
     seconds = time.perf_counter() - started
     return {
         f"cluster-{k} {rule} {split}-fitted": Evaluation(
@@ -93,6 +88,24 @@ def evaluate_cluster(
         )
         for k, rule, split in product(found, RULES, FITTED_ON)
     }
+
+
+def _count_val(
+    val: Shards,
+    encoders: Sequence[Encoder],
+    found: Mapping[int, Mapping[str, Found]],
+    galleries: Iterable[Gallery],
+    options: ClusterOptions,
+) -> dict[Counts, np.ndarray]:
+    """Count val pixels by class and cluster for every K in one pass, drawing some pictures on the way."""
+
+    def draw(view: View) -> None:
+        for gallery in galleries:
+            gallery.add(view)
+
+    heads = {e.name: {str(k): by_encoder[e.name].clusters.head for k, by_encoder in found.items()} for e in encoders}
+    seen = views(scenes([val], "val pictures"), encoders, heads, conditions_seed=options.conditions_seed)
+    return count(seen, heads, num_classes=len(val.spec.classes), keep=draw)
 
 
 def _check_enough_vectors(train: Shards, num_pixels: int, num_clusters: int) -> None:

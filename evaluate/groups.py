@@ -47,8 +47,8 @@ def evaluate_without_groups(
     pool, classes = (train, val), train.spec.classes
     groups = _groups(pool)
     num_pixels = options.drawing.pixels_of_each(len(groups))
-    pictures = scenes(pool, "pictures of all groups")
-    vectors = collect_labelled(pictures, encoders, num_pixels=num_pixels, options=options)
+    everything = scenes(pool, "pictures of all groups")
+    vectors = collect_labelled(everything, encoders, num_pixels=num_pixels, options=options)
     entries = {}
     for group in np.unique(groups):
         others = (groups != group)[vectors.scenes]
@@ -56,9 +56,10 @@ def evaluate_without_groups(
         numbers = np.flatnonzero(groups == group).tolist()
         pictures = scenes(pool, f"pictures of {group}", numbers=numbers)
         settings = settings_of(options, fits, num_pixels=num_pixels, num_vectors=int(others.sum()))
+        settings |= {"group_left_out": str(group)} | _seen_by_encoder(pool, encoder_shards)
         entries[f"linear-without-{group}"] = Evaluation(
             kind="linear",
-            settings=settings | {"group_left_out": str(group)} | _seen_by_encoder(pool, encoder_shards),
+            settings=settings,
             train=_pool_ref(pool, f"without {group}", num_pictures=len(groups) - len(numbers)),
             val=_pool_ref(pool, f"only {group}", num_pictures=len(numbers)),
             encoders=test_probes(pictures, encoders, fits, classes=classes, options=options),

@@ -46,7 +46,7 @@ def load_runs(run_dirs: Sequence[Path]) -> list[Run]:
         InputError: a directory has no readable record, or no evaluation in it.
     """
     records = []
-    for folder in dict.fromkeys(Path(run_dir) for run_dir in run_dirs):
+    for folder in {Path(run_dir).resolve(): Path(run_dir) for run_dir in run_dirs}.values():
         results = read_results(folder)
         if results is None or not results.evaluations:
             hint = "write one with vice-eval linear or vice-eval cluster"

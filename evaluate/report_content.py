@@ -131,7 +131,7 @@ def summary(run: Run) -> list[str]:
         sentences += _compared("Linear mIoU on groups the probe was not fitted on", evaluations["linear-over-groups"])
     for name, evaluation in evaluations.items():
         if evaluation.kind == "cluster" and name.endswith(HEADLINE_MATCHING):
-            sentences += _compared(f"{evaluation.settings['kmeans']['num_clusters']} clusters, mIoU", evaluation)
+            sentences += _compared(f"mIoU of {evaluation.settings['kmeans']['num_clusters']} clusters", evaluation)
     return sentences
 
 

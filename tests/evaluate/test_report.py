@@ -152,7 +152,7 @@ def test_the_summary_tells_the_difference_that_training_made(run):
     assert sentences[0] == "Trained on 1,234 views; loss 2.40, 0.37 below ln K."
     assert sentences[1].startswith(f"Linear mIoU: {told}")
     assert sentences[2].startswith("Linear mIoU under changed light: ")
-    assert sentences[3].startswith("27 clusters, mIoU: ")
+    assert sentences[3].startswith("mIoU of 27 clusters: ")
 
 
 def test_several_runs_stand_side_by_side(run, tmp_path):
