@@ -61,10 +61,12 @@ def linear(
     device: Device = "auto",
 ) -> None:
     """Fit a 1x1 convolution on the frozen embedding and score it, on clean pictures and under changed light."""
-    from vice.evaluate.groups import evaluate_without_groups
+    from vice.evaluate.groups import evaluate_without_groups, groups_of
     from vice.evaluate.linear import evaluate_linear
 
     job = _open(checkpoint, train, val, run_dir, device)
+    if leave_one_group_out:
+        groups_of((job.train, job.val))  # refused now rather than after the first evaluation
     options = LinearOptions(Drawing(seed, pixels_per_picture, max_vectors), ProbeSettings(l2=l2))
     entries = {"linear": evaluate_linear(job.encoders, job.train, job.val, options=options, run_dir=run_dir)}
     results = _keep(run_dir, job.results, entries)

@@ -45,7 +45,7 @@ def evaluate_without_groups(
     """
     started = time.perf_counter()
     pool, classes = (train, val), train.spec.classes
-    groups = _groups(pool)
+    groups = groups_of(pool)
     num_pixels = options.drawing.pixels_of_each(len(groups))
     everything = scenes(pool, "pictures of all groups")
     vectors = collect_labelled(everything, encoders, num_pixels=num_pixels, options=options)
@@ -69,8 +69,12 @@ def evaluate_without_groups(
     return {**entries, MEAN_OVER_GROUPS: _mean(entries, pool, encoder_shards)}
 
 
-def _groups(pool: Sequence[Shards]) -> np.ndarray:
-    """Group of every picture of the pool, as an array of text."""
+def groups_of(pool: Sequence[Shards]) -> np.ndarray:
+    """Group of every picture of the pool, as an array of text.
+
+    Raises:
+        InputError: a picture has no group, or there is only one group.
+    """
     for shards in pool:
         if None in shards.groups:
             hint = "the spec's 'pictures' needs a part (?P<group>...); or leave out --leave-one-group-out"

@@ -92,6 +92,15 @@ def test_shards_that_are_not_there_or_do_not_fit(vice_eval, checkpoints, tiny, t
     refused(vice_eval(*common, tiny["other_classes"]), "the classes differ")
 
 
+def test_groups_that_are_not_there_are_told_before_anything_is_computed(vice_eval, checkpoints, tiny, tmp_path):
+    data = ["--train", tiny["train"], "--val", tiny["ungrouped"], "--run-dir", tmp_path / "eval"]
+    refused(
+        vice_eval("linear", checkpoints["first"], *data, "--leave-one-group-out"),
+        "not every picture belongs to a group",
+    )
+    assert read_results(tmp_path / "eval") is None
+
+
 def test_more_clusters_than_vectors(vice_eval, options, checkpoints):
     refused(vice_eval("cluster", checkpoints["first"], *options, "--k", "701"), "701 clusters asked of 700 vectors")
 
