@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +48,8 @@ def launch_command(
     from vice.train.launch import launch
 
     launch(resolved, shards, run_dir, num_processes=nproc, nodes=nnodes, endpoint=endpoint)
+    if os.environ.get("RANK", "0") != "0":
+        return
     last = run_dir / CHECKPOINT_FOLDER / LAST
     info = read_checkpoint(last).info
     print(f"trained {info.name}: {info.step} of {info.num_steps} steps, {info.views_seen} views -> {last}")

@@ -12,6 +12,7 @@ from vice.data_specs.validation import parse
 from vice.train.config import TrainConfig
 
 CONFIG_FILE = "config.json"
+_ASIDE = "config.tmp"
 
 
 def read_run_config(run_dir: Path) -> TrainConfig:
@@ -41,7 +42,7 @@ def check_run(run_dir: Path, config: TrainConfig) -> None:
         if changed:
             hint = "use another --run-dir, or the run's own settings"
             raise InputError(f"{run_dir} is a run of another configuration", where="; ".join(changed), hint=hint)
-    elif run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+    elif run_dir.exists() and (not run_dir.is_dir() or any(path.name != _ASIDE for path in run_dir.iterdir())):
         raise InputError("not empty and not a run", where=run_dir, hint="give a new folder as --run-dir")
 
 
@@ -56,7 +57,7 @@ def open_run(run_dir: Path, config: TrainConfig) -> None:
     if path.exists():
         return
     run_dir.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
+    aside = run_dir / _ASIDE
     with aside.open("w", encoding="utf-8") as file:
         file.write(config.model_dump_json(indent=1) + "\n")
         file.flush()
