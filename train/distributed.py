@@ -26,8 +26,8 @@ def start() -> Process:
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
-        # of the cores that this process may use one is left to the loader's threads: two threads of torch beside them
-        # on two cores make 20 views/s, one makes 36
+        # of the cores that this process may use one is left to the loader's threads: on two cores one thread of torch
+        # is as fast as two (34 and 35 views/s on quiet cores), and suffers less from whatever else runs there
         cores = len(os.sched_getaffinity(0)) - 1
         torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     if world_size > 1:
