@@ -78,6 +78,10 @@ class PrepSettings(StrictModel):
     """Pictures whose longer side is larger are made smaller."""
     picture: Literal["jpeg", "png"] = "jpeg"
     """How pictures are stored: jpeg keeps the original bytes where it can, png is lossless."""
+    max_pixels: int = Field(default=100_000_000, ge=1024)
+    """Pictures and label maps with more pixels are rejected by their header, before they are decoded."""
+    tar_window: int = Field(default=16, ge=1)
+    """Where the source is tars: inputs are shuffled among this many tars, so that a shard reads from few of them."""
     samples_per_shard: int = Field(default=512, ge=1)
     """Inputs per shard."""
     seed: int = Field(default=0, ge=0)
