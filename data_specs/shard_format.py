@@ -8,7 +8,6 @@ OUT/shards/SPLIT-000000.tar USTAR, members of a sample adjacent    .idx  DALI in
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -27,6 +26,9 @@ DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.parquet"
 REJECTED_FILE = "rejected.parquet"
 SHARD_FOLDER = "shards"
+
+INDEX_VERSION = "v1.2"
+"""Of the DALI index."""
 
 DENSITY_MEMBER = "density.png"
 LABELS_MEMBER = "labels.png"
@@ -122,11 +124,9 @@ class DatasetRecord(StrictModel):
     def sealed(cls, **fields: Any) -> DatasetRecord:
         """Make a record and compute its fingerprint."""
         draft = cls(**fields, fingerprint="")
-        return draft.model_copy(update={"fingerprint": draft.computed_fingerprint()})
-
-    def computed_fingerprint(self) -> str:
-        """The fingerprint that this record should carry."""
-        return fingerprint(self.model_dump(mode="json", exclude={"fingerprint"}))
+        return draft.model_copy(
+            update={"fingerprint": fingerprint(draft.model_dump(mode="json", exclude={"fingerprint"}))}
+        )
 
 
 def shard_name(split: str, number: int) -> str:
@@ -139,30 +139,31 @@ def picture_member(settings: PrepSettings) -> str:
     return "jpg" if settings.picture == "jpeg" else "png"
 
 
-def read_dataset_record(out: Path) -> DatasetRecord:
-    """Read `dataset.json` of a complete OUT.
+def parse_dataset_record(data: bytes, where: object) -> DatasetRecord:
+    """Parse the bytes of a `dataset.json`.
+
+    Args:
+        data: the file's bytes.
+        where: its address, for messages.
 
     Raises:
-        InputError: OUT does not exist, is not complete, not ours, or of another format version.
+        InputError: not ours, or of another format version.
     """
-    path = Path(out) / DATASET_FILE
-    if not path.is_file():
-        if (Path(out) / SHARD_FOLDER).is_dir():
-            raise InputError(
-                "shards are not complete", where=out, hint="run the same vice-prep shard again to finish them"
-            )
-        missing = "not a folder of shards" if Path(out).exists() else "no such folder"
-        raise InputError(missing, where=out, hint="make shards with: vice-prep shard SOURCE OUT")
     try:
-        data = json.loads(path.read_bytes())
+        told = json.loads(data)
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise InputError("not readable as JSON", where=path, hint="shard again into a new folder") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT_NAME:
-        raise InputError("not written by vice-prep", where=path, hint="give a folder made by vice-prep shard")
-    if data.get("version") != FORMAT_VERSION:
+        raise InputError("not readable as JSON", where=where, hint="shard again into a new folder") from None
+    if not isinstance(told, dict) or told.get("format") != FORMAT_NAME:
+        raise InputError("not written by vice-prep", where=where, hint="give a folder made by vice-prep shard")
+    if told.get("version") != FORMAT_VERSION:
         raise InputError(
-            f"shard format version {data.get('version')!r}, this program reads version {FORMAT_VERSION}",
-            where=path,
+            f"shard format version {told.get('version')!r}, this program reads version {FORMAT_VERSION}",
+            where=where,
             hint="shard again, or install the version of vice-dense that wrote it",
         )
-    return parse(DatasetRecord, data, where=path)
+    return parse(DatasetRecord, told, where=where)
+
+
+def fingerprint_of_record(data: bytes) -> str:
+    """The fingerprint that a `dataset.json` should carry: of all it says, whichever version of this program said it."""
+    return fingerprint({name: value for name, value in json.loads(data).items() if name != "fingerprint"})

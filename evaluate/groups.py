@@ -78,7 +78,7 @@ def groups_of(pool: Sequence[Shards]) -> np.ndarray:
     for shards in pool:
         if None in shards.groups:
             hint = "the spec's 'pictures' needs a part (?P<group>...); or leave out --leave-one-group-out"
-            raise InputError("not every picture belongs to a group", where=shards.folder, hint=hint)
+            raise InputError("not every picture belongs to a group", where=shards.address, hint=hint)
     groups = np.array([group for shards in pool for group in shards.groups])
     if len(np.unique(groups)) < 2:
         raise InputError(f"all pictures are of one group, {groups[0]}", hint="leave out --leave-one-group-out")

@@ -39,7 +39,7 @@ def open_pair(train: Path, val: Path) -> tuple[Shards, Shards]:
     for shards in pair:
         if not shards.has_labels:
             hint = "shard labelled pictures with vice-prep shard --dataset SPEC"
-            raise InputError("these shards have no labels", where=shards.folder, hint=hint)
+            raise InputError("these shards have no labels", where=shards.address, hint=hint)
     ours, theirs = (shards.spec.classes for shards in pair)
     if ours != theirs:
         what = f"train has {len(ours)} classes ({_some(ours)}), val has {len(theirs)} ({_some(theirs)})"

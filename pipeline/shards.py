@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,17 +16,21 @@ import pyarrow.parquet as pq
 from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.shard_format import (
+    DATASET_FILE,
     DENSITY_MEMBER,
+    INDEX_VERSION,
     LABELS_MEMBER,
     MANIFEST_FILE,
     MANIFEST_SCHEMA,
     META_MEMBER,
     SHARD_FOLDER,
+    DatasetRecord,
+    parse_dataset_record,
     picture_member,
-    read_dataset_record,
 )
-
-INDEX_VERSION = "v1.2"
+from vice.pipeline.storage.base import Storage
+from vice.pipeline.storage.local import LocalStorage
+from vice.pipeline.storage.opening import open_storage
 
 
 @dataclass(frozen=True)
@@ -49,23 +54,61 @@ class Shards:
     """A complete OUT of `vice-prep shard`, opened for reading.
 
     Args:
-        folder: the OUT folder.
+        out: the OUT folder, on a disk or an object store (`s3://…`, `gs://…`).
 
     Raises:
         InputError: not a complete folder of shards of this format version.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        self.record = read_dataset_record(self.folder)
-        self.manifest = _read_manifest(self.folder / MANIFEST_FILE)
-        self.keys: list[str] = self.manifest["key"].to_pylist()
-        self._shard_of = self.manifest["shard"].to_pylist()
-        self._index_in_shard = self.manifest["index"].to_numpy()
+    def __init__(self, out: str | Path | Storage):
+        self.storage = open_storage(out)
+        self.record = read_dataset_record(self.storage)
         self._members: dict[str, list[dict[str, tuple[int, int]]]] = {}
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return self.record.num_samples
+
+    @property
+    def address(self) -> str:
+        """Where these shards lie, as given."""
+        return self.storage.address
+
+    @cached_property
+    def manifest(self) -> pa.Table:
+        """The whole manifest (some 400 bytes a sample); `manifest_batches` takes it in pieces."""
+        return pa.Table.from_batches(list(self.manifest_batches()), MANIFEST_SCHEMA)
+
+    def manifest_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The manifest in pieces of some thousand rows, with all columns or the named ones.
+
+        Raises:
+            InputError: it cannot be read, or has another schema.
+        """
+        try:
+            with self.storage.open(MANIFEST_FILE) as file:
+                table = pq.ParquetFile(file)
+                if not table.schema_arrow.equals(MANIFEST_SCHEMA):
+                    raise self._bad_manifest("another schema")
+                yield from table.iter_batches(batch_size=1 << 14, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise self._bad_manifest(str(error).splitlines()[0]) from None
+
+    def _bad_manifest(self, reason: str) -> InputError:
+        where = self.storage.where(MANIFEST_FILE)
+        return InputError(f"the manifest cannot be read ({reason})", where=where, hint="run vice-prep verify")
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Every sample's key."""
+        return self.manifest["key"].to_pylist()
+
+    @cached_property
+    def _shard_of(self) -> pa.ChunkedArray:
+        return self.manifest["shard"].dictionary_encode()
+
+    @cached_property
+    def _index_in_shard(self) -> np.ndarray:
+        return self.manifest["index"].to_numpy()
 
     @property
     def spec(self) -> DatasetSpec:
@@ -107,11 +150,14 @@ class Shards:
             if layer in {stored.name, str(stored)}:
                 return stored.name
         have = ", ".join(str(stored) for stored in self.record.settings.regions)
-        raise InputError(f"no region layer '{layer}'", where=self.folder, hint=f"stored: {have}; or use grid:N, pixel")
+        raise InputError(f"no region layer '{layer}'", where=self.address, hint=f"stored: {have}; or use grid:N, pixel")
 
     def where(self, number: int) -> str:
         """Shard and key of a sample, for messages."""
-        return f"{self.folder / SHARD_FOLDER / self._shard_of[number]}, key {self.keys[number]}"
+        return f"{self.storage.where(f'{SHARD_FOLDER}/{self._tar_of(number)}')}, key {self.keys[number]}"
+
+    def _tar_of(self, number: int) -> str:
+        return self._shard_of[number].as_py()
 
     def read(self, number: int, members: list[str]) -> list[bytes]:
         """Bytes of some members (`jpg`, `slic20.png`) of one sample.
@@ -119,10 +165,11 @@ class Shards:
         Raises:
             WorkError: the shard cannot be read or lacks the member; names shard and key.
         """
-        places = self._places(self._shard_of[number])[self._index_in_shard[number]]
+        places = self._places(self._tar_of(number))[self._index_in_shard[number]]
         try:
-            with (self.folder / SHARD_FOLDER / self._shard_of[number]).open("rb", buffering=0) as tar:
-                return [_read_at(tar, *places[member]) for member in members]
+            return self.storage.read_ranges(
+                f"{SHARD_FOLDER}/{self._tar_of(number)}", [places[member] for member in members]
+            )
         except KeyError as error:
             raise WorkError(
                 f"sample has no member {error}", where=self.where(number), hint="run vice-prep verify"
@@ -139,19 +186,11 @@ class Shards:
             WorkError: a member cannot be read or decoded; names shard and key.
         """
         layers = self.layers if layers is None else [self.layer_named(layer) for layer in layers]
-        has_labels = self.manifest["has_labels"][number].as_py()
         members = [picture_member(self.record.settings), META_MEMBER, DENSITY_MEMBER]
-        members += [f"{layer}.png" for layer in layers] + ([LABELS_MEMBER] if has_labels else [])
-        picture, meta, density, *maps = self.read(number, members)
-        decoded = [self.decode(data, cv2.IMREAD_UNCHANGED, number) for data in (density, *maps)]
-        return Sample(
-            key=self.keys[number],
-            picture=self.decode(picture, cv2.IMREAD_COLOR_RGB, number),
-            regions=dict(zip(layers, decoded[1:], strict=False)),
-            density=decoded[0],
-            labels=decoded[-1] if has_labels else None,
-            meta=json.loads(meta),
-        )
+        members += [f"{layer}.png" for layer in layers]
+        members += [LABELS_MEMBER] if self.manifest["has_labels"][number].as_py() else []
+        data = dict(zip(members, self.read(number, members), strict=True))
+        return decode_sample(self.keys[number], data, self.record, self.where(number))
 
     def decode(self, data: bytes, flags: int, number: int) -> np.ndarray:
         """Decode a member of a sample with OpenCV's `flags`.
@@ -159,35 +198,78 @@ class Shards:
         Raises:
             WorkError: it cannot be decoded; names shard and key.
         """
-        array = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-        if array is None:
-            raise WorkError("a sample cannot be decoded", where=self.where(number), hint="run vice-prep verify --deep")
-        return array
+        return _decode(data, flags, self.where(number))
 
-    def _places(self, shard: str) -> list[dict[str, tuple[int, int]]]:
-        if shard not in self._members:
-            path = (self.folder / SHARD_FOLDER / shard).with_suffix(".idx")
+    def _places(self, tar: str) -> list[dict[str, tuple[int, int]]]:
+        if tar not in self._members:
+            path = f"{SHARD_FOLDER}/{tar.removesuffix('.tar')}.idx"
             try:
-                self._members[shard] = parse_index(path.read_text(encoding="ascii"))
+                self._members[tar] = parse_index(self.storage.read(path).decode("ascii"))
             except (OSError, ValueError) as error:
-                raise WorkError(f"index cannot be read ({error})", where=path, hint="run vice-prep verify") from None
-        return self._members[shard]
+                where = self.storage.where(path)
+                raise WorkError(f"index cannot be read ({error})", where=where, hint="run vice-prep verify") from None
+        return self._members[tar]
 
 
-def _read_manifest(path: Path) -> pa.Table:
+def decode_sample(key: str, data: dict[str, bytes], record: DatasetRecord, where: str) -> Sample:
+    """A sample from the bytes of its members.
+
+    Args:
+        key: the sample's key.
+        data: extension to bytes; of region layers those that are there are decoded.
+        record: of the shards.
+        where: shard and key, for messages.
+
+    Raises:
+        WorkError: a member is missing or cannot be decoded.
+    """
+    present = [member for member in data if member in _maps(record)]
     try:
-        return pq.read_table(path, schema=MANIFEST_SCHEMA)
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"the manifest cannot be read ({reason})", where=path, hint="run vice-prep verify") from None
+        picture = _decode(data[picture_member(record.settings)], cv2.IMREAD_COLOR_RGB, where)
+        maps = {member: _decode(data[member], cv2.IMREAD_UNCHANGED, where) for member in present}
+        density, meta = maps[DENSITY_MEMBER], json.loads(data[META_MEMBER])
+    except KeyError as error:
+        raise WorkError(f"sample has no member {error}", where=where, hint="run vice-prep verify") from None
+    except ValueError:
+        raise WorkError(f"its {META_MEMBER} cannot be read", where=where, hint="run vice-prep verify --deep") from None
+    regions = {layer.name: maps[layer.member] for layer in record.settings.regions if layer.member in maps}
+    return Sample(key, picture, regions, density, maps.get(LABELS_MEMBER), meta)
 
 
-def _read_at(tar, offset: int, size: int) -> bytes:
-    tar.seek(offset)
-    data = tar.read(size)
-    if len(data) != size:
-        raise OSError(f"ends {size - len(data)} bytes early")
-    return data
+def _maps(record: DatasetRecord) -> set[str]:
+    return {DENSITY_MEMBER, LABELS_MEMBER, *(layer.member for layer in record.settings.regions)}
+
+
+def _decode(data: bytes, flags: int, where: str) -> np.ndarray:
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    if array is None:
+        raise WorkError("a sample cannot be decoded", where=where, hint="run vice-prep verify --deep")
+    return array
+
+
+def read_dataset_record(out: Storage) -> DatasetRecord:
+    """Read `dataset.json` of a complete OUT.
+
+    Raises:
+        InputError: OUT does not exist, is not complete, not ours, or of another format version.
+    """
+    try:
+        data = out.read(DATASET_FILE)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _not_complete(out) from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error})", where=out.where(DATASET_FILE)) from None
+    return parse_dataset_record(data, out.where(DATASET_FILE))
+
+
+def _not_complete(out: Storage) -> InputError:
+    """Why there is no dataset record."""
+    missing = isinstance(out, LocalStorage) and not out.folder.exists()
+    if not missing and any(entry.path.startswith(f"{SHARD_FOLDER}/") for entry in out.walk()):
+        hint = "run the same vice-prep shard again to finish them"
+        return InputError("shards are not complete", where=out.address, hint=hint)
+    what = "no such folder" if missing else "not a folder of shards"
+    return InputError(what, where=out.address, hint="make shards with: vice-prep shard SOURCE OUT")
 
 
 def parse_index(text: str) -> list[dict[str, tuple[int, int]]]:

@@ -9,9 +9,10 @@ from vice.data_specs.dataset import DatasetSpec, load_dataset
 from vice.data_specs.shard_format import DatasetRecord, PrepSettings
 from vice.pipeline.prep.plan import make_plan
 from vice.pipeline.prep.sample import make_sample
-from vice.pipeline.prep.shard import build_shard, write_shard
+from vice.pipeline.prep.shard import ShardFiles, build_part, write_shard
 from vice.pipeline.prep.totals import complete
 from vice.pipeline.prep.workspace import Workspace
+from vice.pipeline.storage.opening import open_storage
 
 
 def shard_serially(source: Path, out: Path, settings: PrepSettings, spec: DatasetSpec | None = None) -> DatasetRecord:
@@ -21,15 +22,19 @@ def shard_serially(source: Path, out: Path, settings: PrepSettings, spec: Datase
     cv2.setNumThreads(1)
     try:
         plan = make_plan(source, settings, spec)
-        with Workspace(out, plan) as workspace:
-            for number in range(plan.num_shards):
-                places = plan.positions(number)
-                results = [make_sample(plan.source, plan.order[i], plan.key(i), spec, settings) for i in places]
-                shard = build_shard(plan.shard(number), results, plan.settings_fingerprint)
-                write_shard(workspace.shards, workspace.rows, plan.shard(number), shard)
-            return complete(workspace)
+        with Workspace(open_storage(out), plan) as workspace:
+            shards = [make_shard(workspace, number) for number in range(plan.num_shards)]
+            return complete(workspace, shards)
     finally:
         cv2.setNumThreads(threads)
+
+
+def make_shard(workspace: Workspace, number: int) -> ShardFiles:
+    """Make one shard of a workspace, in two parts."""
+    plan = workspace.plan
+    results = [make_sample(one, key, plan.recipe) for one, key in plan.inputs_of(number)]
+    parts = [build_part(results[:3]), build_part(results[3:])]
+    return write_shard(workspace.out, plan.shard(number), parts, plan.settings_fingerprint)
 
 
 def blobs(width: int, height: int, seed: int) -> np.ndarray:

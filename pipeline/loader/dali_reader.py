@@ -102,7 +102,7 @@ class DaliReader:
                         shards.decode(data, cv2.IMREAD_UNCHANGED, sample.number)
                 except WorkError as culprit:
                     return culprit
-        return WorkError(f"DALI failed ({str(error).splitlines()[0]})", where=shards.folder)
+        return WorkError(f"DALI failed ({str(error).splitlines()[0]})", where=shards.address)
 
 
 class _ReadAhead:

@@ -20,12 +20,22 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of shards.", show_default=False)]
+Out = Annotated[
+    str, typer.Argument(metavar="OUT", help="Folder of shards; on a disk, s3:// or gs://.", show_default=False)
+]
 
 
 @app.command(epilog="Example: vice-prep shard photos/train shards/train --dataset camvid --regions slic:20 --workers 8")
 def shard(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of pictures.", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Pictures: a folder, a glob in quotes, a .txt, .csv or .parquet list (column path), or .tar files;"
+            " on a disk, s3:// or gs://.",
+            show_default=False,
+        ),
+    ],
     out: Out,
     dataset: Annotated[
         str, typer.Option(metavar="SPEC", help="Dataset spec: a name that comes with the package, or a .yaml file.")
@@ -43,8 +53,14 @@ def shard(
     picture: Annotated[
         Literal["jpeg", "png"], typer.Option(help="jpeg keeps original bytes where it can; png is lossless.")
     ] = "jpeg",
+    max_pixels: Annotated[
+        int, typer.Option(metavar="N", help="Reject pictures with more pixels, before they are decoded.")
+    ] = 100_000_000,
     samples_per_shard: Annotated[int, typer.Option(help="Inputs per shard.")] = 512,
     seed: Annotated[int, typer.Option(help="Seed of the order of the inputs.")] = 0,
+    tar_window: Annotated[
+        int, typer.Option(metavar="N", help="Inputs in tars are shuffled among this many tars.")
+    ] = 16,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of processes; all cores if not given.", show_default=False)
     ] = None,
@@ -53,7 +69,7 @@ def shard(
         typer.Option(metavar="ADDR", help="Join this Ray cluster instead of starting one.", show_default=False),
     ] = None,
 ) -> None:
-    """Shard a folder of pictures into OUT; run again, finish what is missing and do nothing where nothing is."""
+    """Shard pictures into OUT; run again, finish what is missing and do nothing where nothing is."""
     settings = parse(
         PrepSettings,
         {
@@ -64,8 +80,10 @@ def shard(
             "center_crop": center_crop,
             "max_side": max_side,
             "picture": picture,
+            "max_pixels": max_pixels,
             "samples_per_shard": samples_per_shard,
             "seed": seed,
+            "tar_window": tar_window,
         },
         where="the options",
     )

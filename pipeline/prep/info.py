@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vice.data_specs.shard_format import REJECTED_FILE
-from vice.pipeline.prep.totals import commonest_reasons
+from vice.pipeline.prep.tables import commonest_reasons
 from vice.pipeline.shards import Shards
 
 
@@ -42,7 +43,7 @@ def facts(out: Path) -> dict[str, Any]:
         "mean_size": [float(side) for side in shards.sizes.mean(axis=0)],
         "mean_regions": regions,
         "has_labels": shards.has_labels,
-        "commonest_rejections": commonest_reasons(pq.read_table(shards.folder / REJECTED_FILE).to_pylist()),
+        "commonest_rejections": commonest_reasons(_rejected(shards)),
         "settings": record.settings.model_dump(mode="json"),
         "implementation": record.implementation,
     }
@@ -69,3 +70,8 @@ def summary(out: Path) -> str:
         f"next       vice-prep preview {out} --output preview.png",
     ]
     return "\n".join(lines)
+
+
+def _rejected(shards: Shards) -> pa.Table:
+    with shards.storage.open(REJECTED_FILE) as file:
+        return pq.read_table(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,22 +16,32 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import fingerprint
 from vice.data_specs.shard_format import PrepSettings, shard_name
 from vice.pipeline.prep.density import DENSITY_VERSION
+from vice.pipeline.prep.inputs import ORDER_VERSION, Inputs, find_inputs, shuffled
 from vice.pipeline.prep.picture import PICTURE_VERSION
 from vice.pipeline.prep.regions import REGIONS_VERSION
-from vice.pipeline.prep.sources import ORDER_VERSION, find_inputs, shuffled
+from vice.pipeline.prep.sample import SAMPLE_VERSION, Recipe
+from vice.pipeline.prep.tars import Input
 
 _LONGEST_SPLIT = 40
 """With a longer split's name, a member's name would leave USTAR's 100 characters."""
+
+
+class KeyedInput(NamedTuple):
+    """An input and the key that its sample gets."""
+
+    input: Input
+    key: str
 
 
 @dataclass(frozen=True)
 class Plan:
     """A job: its inputs in the order of the shards, and everything that decides bytes."""
 
-    source: Path
-    order: list[str]
-    """Inputs relative to `source`, shuffled."""
-    inputs_fingerprint: str
+    source: str
+    """As the user gave it."""
+    inputs: Inputs
+    order: np.ndarray
+    """uint32 or int64 [n], numbers of the inputs in the order in which they fill the shards."""
     spec: DatasetSpec
     settings: PrepSettings
     implementation: dict[str, str]
@@ -42,6 +52,11 @@ class Plan:
         return settings_fingerprint(self.settings, self.spec, self.implementation)
 
     @property
+    def recipe(self) -> Recipe:
+        """What every sample is made with."""
+        return Recipe(self.inputs.storage, self.spec, self.settings)
+
+    @property
     def num_shards(self) -> int:
         """Number of shards; the last may be smaller."""
         return -(-len(self.order) // self.settings.samples_per_shard)
@@ -50,22 +65,26 @@ class Plan:
         """Name of a shard without suffix."""
         return shard_name(self.settings.split, number)
 
-    def positions(self, number: int) -> range:
-        """Places in `order` of a shard's inputs."""
+    def num_inputs_of(self, number: int) -> int:
+        """Number of inputs of a shard."""
         per_shard = self.settings.samples_per_shard
-        return range(number * per_shard, min(len(self.order), (number + 1) * per_shard))
+        return min(len(self.order), (number + 1) * per_shard) - number * per_shard
 
-    def key(self, position: int) -> str:
-        """Key of the sample made from the input at a place in `order`."""
-        return f"{self.settings.split}-{position:08d}"
+    def inputs_of(self, number: int) -> list[KeyedInput]:
+        """The inputs of a shard, in order."""
+        start = number * self.settings.samples_per_shard
+        places = range(start, start + self.num_inputs_of(number))
+        return [
+            KeyedInput(self.inputs[int(self.order[place])], f"{self.settings.split}-{place:08d}") for place in places
+        ]
 
     def identity(self) -> dict[str, Any]:
         """What another run on the same OUT must agree with."""
-        inputs = {"number": len(self.order), "fingerprint": self.inputs_fingerprint}
+        inputs = {"number": len(self.order), "fingerprint": self.inputs.fingerprint}
         return settings_identity(self.settings, self.spec, self.implementation) | {"inputs": inputs}
 
 
-def make_plan(source: Path, settings: PrepSettings, spec: DatasetSpec) -> Plan:
+def make_plan(source: str | Path, settings: PrepSettings, spec: DatasetSpec) -> Plan:
     """Find the inputs and fix the shards.
 
     Raises:
@@ -77,14 +96,15 @@ def make_plan(source: Path, settings: PrepSettings, spec: DatasetSpec) -> Plan:
         raise InputError("region layer given twice", where=twice[0], hint="give each --regions once")
     if len(settings.split) > _LONGEST_SPLIT:
         raise InputError(f"longer than {_LONGEST_SPLIT} characters", where=f"--split {settings.split}")
-    inputs = find_inputs(source, spec)
-    order = shuffled(inputs.paths, settings.seed)
-    return Plan(source.resolve(), order, inputs.fingerprint, spec, settings, implementation(settings))
+    inputs = find_inputs(str(source), spec)
+    order = shuffled(inputs, settings.seed, tar_window=settings.tar_window)
+    order = order.astype(np.uint32) if len(order) < 2**32 else order
+    return Plan(str(source), inputs, order, spec, settings, implementation(settings))
 
 
 def implementation(settings: PrepSettings) -> dict[str, str]:
     """Versions of whatever makes bytes: libraries and our own steps."""
-    ours = {"order": ORDER_VERSION, "picture": PICTURE_VERSION, "density": DENSITY_VERSION}
+    ours = {"order": ORDER_VERSION, "sample": SAMPLE_VERSION, "picture": PICTURE_VERSION, "density": DENSITY_VERSION}
     layers = {f"layer {layer.name}": REGIONS_VERSION for layer in settings.regions}
     libraries = {
         "numpy": np.__version__,

@@ -31,9 +31,10 @@ class PictureProgress:
     Args:
         total: number of pictures of the whole job.
         done: how many an earlier run made.
+        rejected: how many of those it rejected.
     """
 
-    def __init__(self, total: int, done: int):
+    def __init__(self, total: int, done: int, rejected: int = 0):
         console = Console(stderr=True)
         columns = (
             TextColumn("sharding"),
@@ -44,8 +45,8 @@ class PictureProgress:
             TimeRemainingColumn(),
         )
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("sharding", total=total, completed=done, rejected=0)
-        self._rejected = 0
+        self._task = self._bar.add_task("sharding", total=total, completed=done, rejected=rejected)
+        self._rejected = rejected
 
     def __enter__(self) -> Self:
         self._bar.start()

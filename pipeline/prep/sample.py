@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,10 +15,39 @@ from vice.data_specs.fingerprint import canonical_json
 from vice.data_specs.shard_format import DENSITY_MEMBER, LABELS_MEMBER, META_MEMBER, PrepSettings, picture_member
 from vice.pipeline.prep.decoding import decode_labels
 from vice.pipeline.prep.density import density_map
+from vice.pipeline.prep.inputs import printable
 from vice.pipeline.prep.picture import StandardPicture, encode_map, standardise
 from vice.pipeline.prep.regions import region_map
 from vice.pipeline.prep.rejection import Rejected, Rejection
-from vice.pipeline.prep.sources import printable
+from vice.pipeline.prep.tars import Input, Place
+from vice.pipeline.storage.base import EndsEarly, Storage
+
+SAMPLE_VERSION = "2"
+
+_FAULTS_OF_THE_FILE = {
+    errno.EACCES: "cannot be read (Permission denied)",
+    errno.EPERM: "cannot be read (Operation not permitted)",
+    errno.EISDIR: "is a folder",
+    errno.ENOTDIR: "is missing",
+    errno.ELOOP: "is a link that leads to itself",
+    errno.ENAMETOOLONG: "has a name that is too long",
+}
+"""What is wrong with an input; any other error of a disk or store is not its fault and stops the work."""
+
+_BYTES_PER_PIXEL = 8
+_BYTES_BESIDE_PIXELS = 64 << 20
+"""A file of more bytes than this and eight for each pixel allowed (16-bit RGBA, not compressed) is no picture."""
+
+
+class Recipe(NamedTuple):
+    """What a sample is made with, whatever the input."""
+
+    source: Storage
+    """The root of the inputs' paths."""
+    spec: DatasetSpec
+    """How the dataset names its files and classes."""
+    settings: PrepSettings
+    """Everything else that decides the bytes."""
 
 
 @dataclass(frozen=True)
@@ -32,41 +61,44 @@ class PreparedSample:
     """Its row of the manifest, without `shard` and `index`."""
 
 
-def make_sample(
-    root: Path, path: str, key: str, spec: DatasetSpec, settings: PrepSettings
-) -> PreparedSample | Rejection:
+def make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample | Rejection:
     """Read one input and make everything that is stored of it.
 
     Args:
-        root: the source folder.
-        path: the input, relative to it.
+        one: the input.
         key: the sample's key.
-        spec: how the dataset names its files and classes.
-        settings: everything else that decides the bytes.
+        recipe: what it is made with.
+
+    Raises:
+        OSError: the source's disk or store failed.
     """
     try:
-        return _make_sample(root, path, key, spec, settings)
+        return _make_sample(one, key, recipe)
     except Rejected as rejected:
-        return Rejection(printable(path), rejected.stage, rejected.reason)
+        return Rejection(printable(one.path), rejected.stage, rejected.reason)
 
 
-def _make_sample(root: Path, path: str, key: str, spec: DatasetSpec, settings: PrepSettings) -> PreparedSample:
-    name = spec.picture(path)
+def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
+    spec, settings = recipe.spec, recipe.settings
+    if one.problem is not None:
+        raise Rejected("read", one.problem)
+    name = spec.picture(one.path)
     if name is None:
         raise Rejected("name", f"its path fits no picture of dataset '{spec.name}'")
-    data = _read(root / path, "read", "the file")
+    data = _read(recipe, one.path, one.tar, one.picture, stage="read", what="the file")
     picture = standardise(data, settings)
     regions = {layer.name: region_map(picture.pixels, layer) for layer in settings.regions}
-    labels = _stored_labels(root, name, spec, picture)
+    labels = _stored_labels(one, name, picture, recipe)
     num_regions = {layer: int(ids.max()) + 1 for layer, ids in regions.items()}
-    row = _row(key, path, data, name, picture, num_regions)
+    row = _row(key, one.path, data, name, picture, num_regions)
 
     members = {picture_member(settings): picture.data}
     members |= {layer.member: encode_map(regions[layer.name]) for layer in settings.regions}
     members[DENSITY_MEMBER] = encode_map(density_map(picture.pixels, settings.density_stride))
     if labels is not None:
         members[LABELS_MEMBER] = encode_map(labels)
-    members[META_MEMBER] = canonical_json(row | {"kept_original_bytes": picture.kept_original})
+    hashes = {member: hashlib.sha256(content).hexdigest() for member, content in members.items()}
+    members[META_MEMBER] = canonical_json(row | {"kept_original_bytes": picture.kept_original, "sha256": hashes})
     sizes = {member: len(content) for member, content in members.items()}
     return PreparedSample(key, members, row | {"member_bytes": sizes, "has_labels": labels is not None})
 
@@ -89,29 +121,51 @@ def _row(
     }
 
 
-def _stored_labels(root: Path, name: PictureName, spec: DatasetSpec, picture: StandardPicture) -> np.ndarray | None:
+def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, recipe: Recipe) -> np.ndarray | None:
     """The label map as stored, uint16 [h, w], classes or IGNORE; None where the dataset has no labels."""
     if name.label is None:
         return None
-    values = decode_labels(_read(root / name.label, "labels", "its label map"))
+    if one.tar is not None and one.label is None:
+        raise Rejected("labels", "its label map is missing")
+    values = decode_labels(_read(recipe, name.label, one.tar, one.label, stage="labels", what="its label map"))
     width, height = picture.source_size
     if values.shape != (height, width):
         size = f"{values.shape[1]} × {values.shape[0]}"
         raise Rejected("labels", f"its label map has {size} pixels, the picture {width} × {height}")
     try:
-        return picture.geometry.labels(spec.classes_of(values))
+        return picture.geometry.labels(recipe.spec.classes_of(values))
     except InputError as error:
         raise Rejected("labels", error.what) from None
 
 
-def _read(path: Path, stage: str, what: str) -> bytes:
-    """Read a whole file; other errors of the disk than these are not the file's fault and stop the work."""
+def _read(recipe: Recipe, path: str, tar: str | None, place: Place | None, *, stage: str, what: str) -> bytes:
+    """Read a whole file, by itself or in a tar, unless it is larger than any picture."""
+    limit = recipe.settings.max_pixels * _BYTES_PER_PIXEL + _BYTES_BESIDE_PIXELS
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise Rejected(stage, f"{what} is missing") from None
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        raise Rejected(stage, f"{what} cannot be read ({error.strerror})") from None
+        if tar is None:
+            data = _at_most(recipe.source, path, limit)
+        else:
+            data = recipe.source.read_ranges(tar, [place])[0] if place.size <= limit else None
+    except (FileNotFoundError, EndsEarly) as error:
+        told = "is missing" if isinstance(error, FileNotFoundError) else f"breaks off with its tar ({error})"
+        raise Rejected(stage, f"{what} {told}") from None
+    except OSError as error:
+        if error.errno not in _FAULTS_OF_THE_FILE:
+            raise
+        raise Rejected(stage, f"{what} {_FAULTS_OF_THE_FILE[error.errno]}") from None
+    if data is None:
+        raise Rejected(stage, f"{what} has more than {limit:,} bytes, more than a picture can have")
     if not data:
         raise Rejected(stage, f"{what} is empty")
     return data
+
+
+def _at_most(storage: Storage, path: str, limit: int) -> bytes | None:
+    """A whole file, or None where it is larger."""
+    chunks, size = [], 0
+    for chunk in storage.chunks(path):
+        size += len(chunk)
+        if size > limit:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)

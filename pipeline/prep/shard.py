@@ -1,77 +1,75 @@
-"""Samples → a shard: tar, DALI index, record. A pure function to bytes, and how they are written."""
+"""Samples → a shard: tar, DALI index, record. A pure function of its samples, in parts that several processes make."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import os
 import tarfile
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
 from vice.data_specs.fingerprint import canonical_json
-from vice.data_specs.shard_format import ShardRecord
+from vice.data_specs.shard_format import INDEX_VERSION, MANIFEST_SCHEMA, SHARD_FOLDER, ShardRecord
 from vice.pipeline.prep.rejection import Rejection
 from vice.pipeline.prep.sample import PreparedSample
-from vice.pipeline.shards import INDEX_VERSION
+from vice.pipeline.prep.tables import manifest_table, parquet_bytes, rejected_table
+from vice.pipeline.storage.base import Storage, hashed_file
+
+WORK_FOLDER = ".vice-prep"
+"""Hidden folder in OUT with lock, plan, rows and temporary files; gone once OUT is complete."""
+
+ROWS_FOLDER = f"{WORK_FOLDER}/rows"
+
+_REJECTED = b"rejected"
 
 
-class ShardBytes(NamedTuple):
-    """The files of one shard; tar and index are empty, and not written, where every input was rejected.
+class Part(NamedTuple):
+    """Neighbouring samples of a shard; a shard is its parts in a row."""
 
-    (DALI refuses an index without samples, and a tar without members.)
-    """
-
-    tar: bytes
-    index: bytes
-    record: bytes
-    """`SPLIT-000000.json`: a ShardRecord."""
-    rows: bytes
-    """Manifest rows and rejections as JSON, kept beside OUT's shards until the whole job is done."""
+    tar: np.ndarray
+    """uint8: headers and data of the members, whole blocks (an array, since processes hand it on without a copy)."""
+    index: list[list[tuple[str, int, int, str]]]
+    """Per sample and member: extension, offset of the data in `tar`, size, file name."""
+    rows: list[dict[str, Any]]
+    """Rows of the manifest, without `shard` and `index`."""
+    rejected: list[Rejection]
 
 
-def build_shard(name: str, results: Sequence[PreparedSample | Rejection], settings_fingerprint: str) -> ShardBytes:
-    """Build a shard from the results of its inputs, in order.
+class ShardFiles(NamedTuple):
+    """A shard that is whole."""
+
+    name: str
+    files: dict[str, str]
+    """sha256 of its files, by name relative to OUT."""
+    num_samples: int
+    num_rejected: int
+
+
+def build_part(results: Sequence[PreparedSample | Rejection]) -> Part:
+    """Put samples into tar format, with nothing in the headers but names and sizes.
 
     Args:
-        name: the shard's name without suffix.
-        results: a sample or a rejection for each input.
-        settings_fingerprint: of the settings that made them.
+        results: a sample or a rejection for each input, in order.
     """
     samples = [result for result in results if isinstance(result, PreparedSample)]
-    rejections = [result for result in results if isinstance(result, Rejection)]
-    tar, index = _tar_and_index(samples) if samples else (b"", b"")
-    record = ShardRecord(
-        tar_sha256=hashlib.sha256(tar).hexdigest(),
-        index_sha256=hashlib.sha256(index).hexdigest(),
-        num_samples=len(samples),
-        num_rejected=len(rejections),
-        settings_fingerprint=settings_fingerprint,
-    )
-    rows = [sample.row | {"shard": f"{name}.tar", "index": i} for i, sample in enumerate(samples)]
-    return ShardBytes(
-        tar=tar,
-        index=index,
-        record=canonical_json(record.model_dump(mode="json")),
-        rows=canonical_json({"samples": rows, "rejected": [rejection._asdict() for rejection in rejections]}),
-    )
-
-
-def _tar_and_index(samples: Sequence[PreparedSample]) -> tuple[bytes, bytes]:
-    """USTAR with nothing in its headers but names and sizes, and the DALI index of its members' data."""
     buffer = io.BytesIO()
-    lines = [f"{INDEX_VERSION} {len(samples)}"]
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for sample in samples:
-            words = []
-            for extension, data in sample.members.items():
-                entry = tar_entry(f"{sample.key}.{extension}", len(data))
-                words.append(f"{extension} {buffer.tell() + tarfile.BLOCKSIZE} {len(data)} {entry.name}")
-                tar.addfile(entry, io.BytesIO(data))
-            lines.append(" ".join(words))
-    return buffer.getvalue(), ("\n".join(lines) + "\n").encode("ascii")
+    tar = tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - closing would end it
+    index = []
+    for sample in samples:
+        index.append([])
+        for extension, data in sample.members.items():
+            entry = tar_entry(f"{sample.key}.{extension}", len(data))
+            index[-1].append((extension, buffer.tell() + tarfile.BLOCKSIZE, len(data), entry.name))
+            tar.addfile(entry, io.BytesIO(data))
+    rejected = [result for result in results if isinstance(result, Rejection)]
+    return Part(np.frombuffer(buffer.getvalue(), np.uint8), index, [sample.row for sample in samples], rejected)
 
 
 def tar_entry(name: str, size: int) -> tarfile.TarInfo:
@@ -81,43 +79,93 @@ def tar_entry(name: str, size: int) -> tarfile.TarInfo:
     return entry
 
 
-def write_shard(folder: Path, rows_folder: Path, name: str, shard: ShardBytes) -> None:
+def write_shard(storage: Storage, name: str, parts: Iterable[Part], settings_fingerprint: str) -> ShardFiles:
     """Write a shard's files; its record comes last and says that the others are whole.
 
+    A shard of which every input was rejected has a record only: DALI refuses an index without samples, and a tar
+    without members.
+
     Args:
-        folder: where tar, index and record go.
-        rows_folder: where the rows go; temporary files too, so that `folder` never holds one.
+        storage: OUT.
         name: the shard's name without suffix.
-        shard: its bytes.
+        parts: in order; taken one after the other, so that only one needs to be in memory.
+        settings_fingerprint: of the settings that made them.
     """
-    for path, data in ((folder / f"{name}.tar", shard.tar), (folder / f"{name}.idx", shard.index)):
-        if data:
-            write_whole(path, data, temporary=rows_folder)
-    write_whole(rows_folder / f"{name}.json", shard.rows, temporary=rows_folder)
-    write_whole(folder / f"{name}.json", shard.record, temporary=rows_folder)
+    lines, rows, rejected = [], [], []
+    tar_sha256 = hashlib.sha256().hexdigest()
+    with ExitStack() as stack:
+        file = None
+        for part in parts:
+            rejected += part.rejected
+            if not part.index:
+                continue
+            if file is None:
+                file = stack.enter_context(hashed_file(storage, f"{SHARD_FOLDER}/{name}.tar"))
+            lines += [_index_line(sample, file.tell()) for sample in part.index]
+            rows += part.rows
+            file.write(part.tar)
+        if file is not None:
+            file.write(bytes(_end_of_tar(file.tell())))
+            tar_sha256 = file.sha256
+    index = f"{INDEX_VERSION} {len(lines)}\n{''.join(lines)}".encode("ascii") if lines else b""
+    if index:
+        storage.write(f"{SHARD_FOLDER}/{name}.idx", index)
+    storage.write(f"{ROWS_FOLDER}/{name}.parquet", _rows_bytes(name, rows, rejected))
+    record = ShardRecord(
+        tar_sha256=tar_sha256,
+        index_sha256=hashlib.sha256(index).hexdigest(),
+        num_samples=len(rows),
+        num_rejected=len(rejected),
+        settings_fingerprint=settings_fingerprint,
+    )
+    data = canonical_json(record.model_dump(mode="json"))
+    storage.write(f"{SHARD_FOLDER}/{name}.json", data)
+    return _shard_files(name, record, data)
 
 
-def write_whole(path: Path, data: bytes, *, temporary: Path) -> None:
-    """Write a file so that under its name it is always whole: to a temporary name, flushed to disk, renamed.
+def _index_line(sample: list[tuple[str, int, int, str]], start: int) -> str:
+    return " ".join(f"{extension} {start + offset} {size} {name}" for extension, offset, size, name in sample) + "\n"
 
-    Args:
-        path: the file's name.
-        data: its bytes.
-        temporary: folder for the temporary name, on the same disk.
-    """
-    aside = temporary / f"{path.name}.{os.getpid()}.tmp"
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+
+def _end_of_tar(size: int) -> int:
+    """Zero bytes at the end of a tar: two blocks, and up to a whole record."""
+    end = 2 * tarfile.BLOCKSIZE
+    return end + -(size + end) % tarfile.RECORDSIZE
+
+
+def check_shard(storage: Storage, name: str, settings_fingerprint: str) -> ShardFiles | None:
+    """What an earlier run made of a shard, if that is whole to the last byte and of these settings; else None."""
     try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)
+        data = storage.read(f"{SHARD_FOLDER}/{name}.json")
+        record = ShardRecord.model_validate_json(data)
+        if record.settings_fingerprint != settings_fingerprint or not storage.exists(f"{ROWS_FOLDER}/{name}.parquet"):
+            return None
+        if record.num_samples:
+            whole = (record.tar_sha256, record.index_sha256)
+            if whole != tuple(storage.sha256(f"{SHARD_FOLDER}/{name}.{suffix}") for suffix in ("tar", "idx")):
+                return None
+    except (FileNotFoundError, ValidationError):
+        return None
+    return _shard_files(name, record, data)
 
 
-def read_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Read a shard's rows as written by `write_shard`: `samples` and `rejected`."""
-    return json.loads(path.read_bytes())
+def _shard_files(name: str, record: ShardRecord, data: bytes) -> ShardFiles:
+    files = {"json": hashlib.sha256(data).hexdigest()}
+    if record.num_samples:
+        files |= {"tar": record.tar_sha256, "idx": record.index_sha256}
+    named = {f"{SHARD_FOLDER}/{name}.{suffix}": sha256 for suffix, sha256 in files.items()}
+    return ShardFiles(name, named, record.num_samples, record.num_rejected)
+
+
+def _rows_bytes(name: str, rows: list[dict[str, Any]], rejected: list[Rejection]) -> bytes:
+    """Manifest rows as Parquet, rejections beside them, kept in OUT until the whole job is done."""
+    placed = [row | {"shard": f"{name}.tar", "index": number} for number, row in enumerate(rows)]
+    told = canonical_json([rejection._asdict() for rejection in rejected])
+    return parquet_bytes(manifest_table(placed).replace_schema_metadata({_REJECTED: told}))
+
+
+def read_rows(storage: Storage, name: str) -> tuple[pa.Table, pa.Table]:
+    """Manifest rows and rejections of a shard that is whole."""
+    table = pq.read_table(io.BytesIO(storage.read(f"{ROWS_FOLDER}/{name}.parquet")))
+    rejected = rejected_table(json.loads(table.schema.metadata[_REJECTED]))
+    return table.cast(MANIFEST_SCHEMA), rejected

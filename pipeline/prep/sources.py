@@ -1,89 +1,174 @@
-"""The inputs of a job: every file of a folder tree, in an order that is fixed before work starts."""
+"""What SOURCE may be: a folder, a glob, a list of paths, tars; on a disk or an object store. All become one listing."""
 
 from __future__ import annotations
 
-import hashlib
+import csv
+import io
 import os
-import stat
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.errors import InputError
-from vice.data_specs.fingerprint import fingerprint
+from vice.pipeline.storage.base import Entry, Storage
+from vice.pipeline.storage.opening import open_storage, scheme_of, split_address
 
-ORDER_VERSION = "philox-argsort 1"
+LIST_SUFFIXES = {".txt", ".csv", ".parquet"}
+LIST_COLUMN = "path"
+UNKNOWN_SIZE = -2
+"""Of a listed object: asking the store for each of a million would take hours."""
+
+_WILD = re.compile(r"[*?\[]")
+_KINDS = "give a folder, a glob, a .txt, .csv or .parquet list, or .tar files"
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a source folder holds."""
+class Listing:
+    """The files of a source, by paths relative to its root; by and large in the order of their bytes."""
 
-    paths: list[str]
-    """Inputs relative to the folder, `/` between parts, sorted by their bytes."""
-    fingerprint: str
-    """Of the paths and sizes of all inputs and label maps."""
+    storage: Storage
+    """The root."""
+    entries: Iterable[Entry]
+    covers_root: bool
+    """Whether every file below the root belongs to it, so that OUT must not lie there."""
 
 
-def find_inputs(source: Path, spec: DatasetSpec) -> Inputs:
-    """List every regular file under `source` that is neither hidden nor a label map of the spec.
+def open_source(source: str) -> Listing:
+    """List a source.
 
-    Links are followed; a folder reached twice through links is taken once, under its first path.
+    Args:
+        source: a folder, a glob (`photos/**/*.jpg`), a list (a path per line, or a column `path`; relative to the list
+            or absolute), or a tar; each a path or `s3://…`, `gs://…`.
 
     Raises:
-        InputError: no such source, not a folder, not readable, or no input in it.
+        InputError: there is none such, or it cannot be read.
     """
-    if not source.exists():
-        raise InputError("no such source", where=source, hint="give a folder of pictures")
-    if not source.is_dir():
-        raise InputError("the source is no folder", where=source, hint="give the folder that the pictures are in")
-    sizes = _file_sizes(source)
-    paths = [path for path in sizes if not spec.is_label(path)]
-    if not paths:
-        hint = "hidden files and label maps do not count" if sizes else "give the folder that the pictures are in"
-        raise InputError("no pictures in the source folder", where=source, hint=hint)
-    return Inputs(paths, fingerprint([[printable(path), size] for path, size in sizes.items()]))
+    name = split_address(source)[1]
+    local = scheme_of(source) is None
+    if local and Path(source).is_dir():
+        return _folder(source)
+    is_file = Path(source).is_file() if local else Path(name).suffix.lower() in {*LIST_SUFFIXES, ".tar"}
+    if not is_file and _WILD.search(source):
+        return _glob(source)
+    if not is_file and local:
+        raise InputError("no such source", where=source, hint=_KINDS)
+    if not is_file:
+        return _folder(source)
+    if name.lower().endswith(".tar"):
+        return _one_file(source)
+    if Path(name).suffix.lower() in LIST_SUFFIXES:
+        return _list(source)
+    raise InputError("the source is no folder, list or tar", where=source, hint=_KINDS)
 
 
-def shuffled(paths: list[str], seed: int) -> list[str]:
-    """The paths in the seeded order in which they fill the shards: neighbours in a video end far apart."""
-    key = int.from_bytes(hashlib.sha256(f"vice.prep.order:{seed}".encode()).digest()[:16], "little")
-    draws = np.random.Philox(key=key).random_raw(len(paths))
-    return [paths[i] for i in np.argsort(draws, kind="stable")]
+def _folder(source: str) -> Listing:
+    storage = open_storage(source)
+    return Listing(storage, _told(storage, storage.walk()), covers_root=True)
 
 
-def printable(path: str) -> str:
-    """A path as it stands in records: bytes of a file name that are no UTF-8 become `\\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def _one_file(source: str) -> Listing:
+    folder, name = split_address(source)
+    storage = open_storage(folder)
+    if not storage.exists(name):
+        raise InputError("no such source", where=source, hint=_KINDS)
+    return Listing(storage, [Entry(name, _size(storage, name))], covers_root=False)
 
 
-def _file_sizes(source: Path) -> dict[str, int]:
-    """Size in bytes of every file that is not hidden, by relative path, sorted; -1 for a link that leads nowhere."""
-    found: dict[str, int] = {}
-    seen: set[str] = set()
-    for folder, folders, files in os.walk(source, followlinks=True, onerror=_unreadable):
-        real = os.path.realpath(folder)
-        folders[:] = [] if real in seen else sorted((name for name in folders if name[0] != "."), key=os.fsencode)
-        if real in seen:
-            continue
-        seen.add(real)
-        for name in files:
-            size = None if name[0] == "." else _regular_size(Path(folder) / name)
-            if size is not None:
-                found[(Path(folder) / name).relative_to(source).as_posix()] = size
-    return dict(sorted(found.items(), key=lambda item: os.fsencode(item[0])))
+def _glob(pattern: str) -> Listing:
+    """Every file that a glob names: `*` and `?` within a folder, `**` through folders, `[ab]` one of these."""
+    parts = pattern.split("/")
+    first = next(i for i, part in enumerate(parts) if _WILD.search(part))
+    storage = open_storage("/".join(parts[:first]) or ("/" if pattern.startswith("/") else "."))
+    wanted = glob_expression("/".join(parts[first:]))
+    found = (entry for entry in _told(storage, storage.walk()) if wanted.fullmatch(entry.path))
+    return Listing(storage, found, covers_root="**" in pattern)
 
 
-def _regular_size(path: Path) -> int | None:
+def glob_expression(pattern: str) -> re.Pattern[str]:
+    """A glob as a regular expression of whole relative paths."""
+    tokens = {"**/": "(?:.+/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
+    translated = (
+        f"[{'^' + part[2:-1] if part[1] == '!' else part[1:-1]}]"
+        if len(part) > 2 and part[0] == "["
+        else tokens.get(part, re.escape(part))
+        for part in parts
+    )
+    return re.compile("".join(translated), re.DOTALL)
+
+
+def _told(storage: Storage, entries: Iterator[Entry]) -> Iterator[Entry]:
+    """The entries; what goes wrong while a store lists them is the source's fault."""
     try:
-        status = path.stat()
+        yield from entries
+    except OSError as error:
+        raise InputError(f"the source cannot be listed ({error})", where=storage.address) from None
+
+
+def _list(source: str) -> Listing:
+    folder, name = split_address(source)
+    storage = open_storage(folder)
+    try:
+        data = storage.read(name)
+    except OSError as error:
+        raise InputError(f"the list cannot be read ({error})", where=source) from None
+    root, paths = _rooted(_listed_paths(data, name, source), folder, source)
+    storage = open_storage(root)
+    entries = (Entry(path, _size(storage, path)) for path in sorted(set(paths), key=os.fsencode))
+    return Listing(storage, entries, covers_root=False)
+
+
+def _listed_paths(data: bytes, name: str, source: str) -> list[str]:
+    """The paths of a list as they stand in it."""
+    if name.lower().endswith(".parquet"):
+        try:
+            return pq.read_table(io.BytesIO(data), columns=[LIST_COLUMN])[LIST_COLUMN].cast(pa.string()).to_pylist()
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise InputError(f"no list with a column '{LIST_COLUMN}' ({_line(error)})", where=source) from None
+    text = data.decode("utf-8-sig", "surrogateescape")
+    if name.lower().endswith(".csv"):
+        rows = csv.DictReader(io.StringIO(text))
+        if LIST_COLUMN not in (rows.fieldnames or []):
+            columns = ", ".join(rows.fieldnames or []) or "none"
+            raise InputError(f"the list has no column '{LIST_COLUMN}' (columns: {columns})", where=source)
+        return [row[LIST_COLUMN] for row in rows if row[LIST_COLUMN]]
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _rooted(listed: list[str], folder: str, source: str) -> tuple[str, list[str]]:
+    """The root of the listed paths (the list's folder, or what all have in common), and the paths relative to it."""
+    base = folder if scheme_of(folder) else str(Path(folder).absolute())
+    whole = [path if scheme_of(path) or path.startswith("/") else f"{base}/{path}" for path in listed]
+    kinds = {scheme_of(path) for path in whole}
+    if len(kinds) > 1:
+        raise InputError("the list names files on disks and on stores", where=source, hint="give one list for each")
+    if not whole:
+        raise InputError("the list is empty", where=source, hint=_KINDS)
+    scheme = kinds.pop()
+    start = f"{scheme}://" if scheme else ""
+    plain = [posixpath.normpath(path.removeprefix(start)) for path in whole]
+    base = posixpath.normpath(base.removeprefix(start))
+    if not all(path.startswith(f"{base}/") for path in plain):
+        base = posixpath.commonpath([posixpath.dirname(path) for path in plain])
+        if scheme and not base:
+            raise InputError("the list names files in several buckets", where=source, hint="give one list for each")
+    return start + base, [posixpath.relpath(path, base) for path in plain]
+
+
+def _size(storage: Storage, path: str) -> int:
+    """Size in bytes of a file on a disk; -1 where it is missing."""
+    if scheme_of(storage.address):
+        return UNKNOWN_SIZE
+    try:
+        return Path(storage.address, path).stat().st_size
     except OSError:
         return -1
-    # Opening a pipe would wait for ever.
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def _unreadable(error: OSError) -> None:
-    raise InputError(f"cannot list a folder of the source ({error.strerror})", where=error.filename) from None
+def _line(error: Exception) -> str:
+    return str(error).split("\n")[0]

@@ -2,86 +2,72 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections import Counter
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vice.data_specs.errors import WorkError
-from vice.data_specs.fingerprint import sha256_file
 from vice.data_specs.shard_format import (
     DATASET_FILE,
     MANIFEST_FILE,
     MANIFEST_SCHEMA,
     REJECTED_FILE,
-    REJECTED_SCHEMA,
-    SHARD_FOLDER,
     DatasetRecord,
-    ShardRecord,
 )
+from vice.pipeline.prep.shard import ShardFiles, read_rows
+from vice.pipeline.prep.tables import commonest_reasons, write_parquet
 from vice.pipeline.prep.workspace import Workspace
+from vice.pipeline.storage.base import hashed_file
 
 
-def complete(workspace: Workspace) -> DatasetRecord:
+def complete(workspace: Workspace, shards: Sequence[ShardFiles]) -> DatasetRecord:
     """Write manifest, rejected list and dataset record of a workspace whose shards are all whole.
+
+    Args:
+        workspace: OUT.
+        shards: all of them, in order.
 
     Raises:
         WorkError: every input was rejected; OUT is left empty.
     """
     plan = workspace.plan
-    rows = [workspace.shard_rows(number) for number in range(plan.num_shards)]
-    samples = [row for shard in rows for row in shard["samples"]]
-    rejected = sorted((row for shard in rows for row in shard["rejected"]), key=lambda row: row["source"])
-    if not samples:
+    rejected: list[pa.Table] = []
+    num_samples = sum(shard.num_samples for shard in shards)
+    files = {name: sha256 for shard in shards for name, sha256 in shard.files.items()}
+    with hashed_file(workspace.out, MANIFEST_FILE) as file:
+        write_parquet(file, _manifest_rows(workspace, shards, rejected), MANIFEST_SCHEMA)
+        files[MANIFEST_FILE] = file.sha256
+    listed = pa.concat_tables(rejected).sort_by("source")
+    if not num_samples:
         workspace.discard()
-        reasons = "; ".join(commonest_reasons(rejected))
-        raise WorkError(f"all {len(rejected)} inputs were rejected ({reasons})", where=plan.source)
-    workspace.write(MANIFEST_FILE, parquet_bytes(samples, MANIFEST_SCHEMA))
-    workspace.write(REJECTED_FILE, parquet_bytes(rejected, REJECTED_SCHEMA))
+        reasons = "; ".join(commonest_reasons(listed))
+        hint = plan.spec.source or None
+        raise WorkError(f"all {listed.num_rows} inputs were rejected ({reasons})", where=plan.source, hint=hint)
+    with hashed_file(workspace.out, REJECTED_FILE) as file:
+        write_parquet(file, [listed], listed.schema)
+        files[REJECTED_FILE] = file.sha256
     record = DatasetRecord.sealed(
         settings=plan.settings,
         dataset=plan.spec,
         implementation=plan.implementation,
         settings_fingerprint=plan.settings_fingerprint,
         num_inputs=len(plan.order),
-        num_samples=len(samples),
-        num_rejected=len(rejected),
+        num_samples=num_samples,
+        num_rejected=listed.num_rows,
         num_shards=plan.num_shards,
-        files=_hashes(workspace),
+        files=files,
     )
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, sort_keys=True)
-    workspace.write(DATASET_FILE, text.encode() + b"\n")
+    workspace.check()
+    workspace.out.write(DATASET_FILE, text.encode() + b"\n")
     workspace.finish()
     return record
 
 
-def commonest_reasons(rejected: list[dict[str, Any]], limit: int = 3) -> list[str]:
-    """The commonest reasons of rejection, each as `12 × picture: no picture in a known format`."""
-    counts = Counter((row["stage"], row["reason"]) for row in rejected)
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [f"{count} × {stage}: {reason}" for (stage, reason), count in ranked[:limit]]
-
-
-def parquet_bytes(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
-    """Rows as a Parquet file: equal rows, equal bytes."""
-    maps = {field.name for field in schema if pa.types.is_map(field.type)}
-    plain = [{name: list(value.items()) if name in maps else value for name, value in row.items()} for row in rows]
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(plain, schema=schema), buffer, compression="zstd", version="2.6")
-    return buffer.getvalue()
-
-
-def _hashes(workspace: Workspace) -> dict[str, str]:
-    """sha256 of every file of OUT but the dataset record, by relative path; the shards' records know their own."""
-    hashes = {name: sha256_file(workspace.out / name) for name in (MANIFEST_FILE, REJECTED_FILE)}
-    for number in range(workspace.plan.num_shards):
-        path = workspace.shards / f"{workspace.plan.shard(number)}.json"
-        record = ShardRecord.model_validate_json(path.read_bytes())
-        if record.num_samples:
-            hashes[f"{SHARD_FOLDER}/{path.stem}.tar"] = record.tar_sha256
-            hashes[f"{SHARD_FOLDER}/{path.stem}.idx"] = record.index_sha256
-        hashes[f"{SHARD_FOLDER}/{path.name}"] = sha256_file(path)
-    return hashes
+def _manifest_rows(workspace: Workspace, shards: Sequence[ShardFiles], rejected: list[pa.Table]) -> Iterator[pa.Table]:
+    """Manifest rows, shard by shard; rejections are put aside into `rejected` as they come by."""
+    for shard in shards:
+        samples, left_out = read_rows(workspace.out, shard.name)
+        rejected.append(left_out)
+        yield samples

@@ -1,35 +1,30 @@
-"""OUT while it is being made: one writer, the plan it was begun with, and which shards are already whole."""
+"""OUT while it is being made: one writer, the plan it was begun with, and which shards an earlier run left."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
+import itertools
 import json
-import os
-import shutil
-from pathlib import Path
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
-from vice.data_specs.errors import InputError, WorkError
-from vice.data_specs.fingerprint import canonical_json, difference, sha256_file
-from vice.data_specs.shard_format import (
-    DATASET_FILE,
-    MANIFEST_FILE,
-    REJECTED_FILE,
-    SHARD_FOLDER,
-    ShardRecord,
-    read_dataset_record,
-)
+from vice.data_specs.errors import InputError
+from vice.data_specs.fingerprint import canonical_json, difference
+from vice.data_specs.shard_format import DATASET_FILE, MANIFEST_FILE, REJECTED_FILE, SHARD_FOLDER
+from vice.pipeline.prep.inputs import printable_paths
 from vice.pipeline.prep.plan import Plan, settings_identity
-from vice.pipeline.prep.shard import read_rows, write_whole
-from vice.pipeline.prep.sources import printable
+from vice.pipeline.prep.shard import WORK_FOLDER
+from vice.pipeline.shards import read_dataset_record
+from vice.pipeline.storage.base import Storage
+from vice.pipeline.storage.local import LocalStorage
 
-WORK_FOLDER = ".vice-prep"
-"""Hidden folder in OUT with lock, plan, rows and temporary files; gone once OUT is complete."""
+_LOCK = f"{WORK_FOLDER}/lock"
+_PLAN = f"{WORK_FOLDER}/plan.json"
 
 
 class Workspace:
@@ -44,98 +39,96 @@ class Workspace:
         WorkError: another run holds it.
     """
 
-    def __init__(self, out: Path, plan: Plan):
+    def __init__(self, out: Storage, plan: Plan):
         self.out, self.plan = out, plan
-        self.work = out / WORK_FOLDER
-        self.rows = self.work / "rows"
-        self.shards = out / SHARD_FOLDER
-        self._lock: int | None = None
+        self._hold = out.hold(_LOCK)
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        check_place(self.out, self.plan.source)
-        self.rows.mkdir(parents=True, exist_ok=True)
-        self._lock = _take_lock(self.work / "lock", self.out)
-        try:
+        check_place(self.out, self.plan)
+        with ExitStack() as stack:
+            stack.enter_context(self._hold)
             self._agree_on_plan()
-        except BaseException:
-            self._release()
-            raise
-        self.shards.mkdir(exist_ok=True)
-        for left_over in self.rows.glob("*.tmp"):
-            left_over.unlink()
+            if isinstance(self.out, LocalStorage):
+                self.out.clear_aside()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._release()
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._stack.close()
 
     def _agree_on_plan(self) -> None:
-        path = self.work / "plan.json"
-        if not path.exists():
-            write_whole(path, canonical_json(self.plan.identity()), temporary=self.rows)
-            return
-        refuse_difference(json.loads(path.read_bytes()), self.plan.identity(), self.out)
-
-    def is_complete(self, number: int) -> bool:
-        """Whether a shard is whole: its record fits its files' hashes and its rows are kept."""
-        name = self.plan.shard(number)
-        tar, index, record, rows = (
-            self.shards / f"{name}.tar",
-            self.shards / f"{name}.idx",
-            self.shards / f"{name}.json",
-            self.rows / f"{name}.json",
-        )
-        if not (record.is_file() and rows.is_file()):
-            return False
         try:
-            told = ShardRecord.model_validate_json(record.read_bytes())
-        except ValidationError:
-            return False
-        ours = told.settings_fingerprint == self.plan.settings_fingerprint
-        return ours and (told.tar_sha256, told.index_sha256) == (_sha256_if_there(tar), _sha256_if_there(index))
+            begun = self.out.read(_PLAN)
+        except FileNotFoundError:
+            self.out.write(_PLAN, canonical_json(self.plan.identity()))
+            return
+        refuse_difference(_parsed(begun, self.out), self.plan.identity(), self.out)
 
-    def shard_rows(self, number: int) -> dict[str, list[dict[str, Any]]]:
-        """Manifest rows (`samples`) and rejections (`rejected`) of a complete shard."""
-        return read_rows(self.rows / f"{self.plan.shard(number)}.json")
+    def check(self) -> None:
+        """Make sure that no other run has taken OUT.
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write one of OUT's own files whole."""
-        write_whole(self.out / name, data, temporary=self.rows)
+        Raises:
+            WorkError: one has.
+        """
+        self._hold.check()
+
+    def begun_shards(self) -> list[int]:
+        """Numbers of the shards that have a record: an earlier run made them."""
+        name = re.compile(rf"{SHARD_FOLDER}/{re.escape(self.plan.settings.split)}-(\d+)\.json")
+        found = (name.fullmatch(entry.path) for entry in self.out.walk())
+        return sorted(int(match[1]) for match in found if match)
 
     def finish(self) -> None:
         """Remove what was only needed while OUT was being made."""
-        shutil.rmtree(self.work)
+        self.out.delete_folder(WORK_FOLDER)
 
     def discard(self) -> None:
         """Remove everything this job wrote, so that OUT is as if it had not begun."""
         for name in (MANIFEST_FILE, REJECTED_FILE):
-            (self.out / name).unlink(missing_ok=True)
-        shutil.rmtree(self.shards)
-        shutil.rmtree(self.work)
+            self.out.delete(name)
+        self.out.delete_folder(SHARD_FOLDER)
+        self.out.delete_folder(WORK_FOLDER)
 
 
-def check_place(out: Path, source: Path) -> None:
+def _parsed(plan: bytes, out: Storage) -> dict[str, Any]:
+    try:
+        return json.loads(plan)
+    except ValueError:
+        raise InputError("not readable as JSON", where=out.where(_PLAN), hint="shard into a new folder") from None
+
+
+def check_place(out: Storage, plan: Plan) -> None:
     """Refuse an OUT that cannot be one.
 
     Raises:
         InputError: OUT is a file, lies in the source, or holds files that are not ours.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError("OUT is a file", where=out, hint="give a new folder")
-    if out.resolve().is_relative_to(source.resolve()):
-        raise InputError("OUT lies in the source folder", where=out, hint="give a folder outside it")
-    if not out.exists() or (out / DATASET_FILE).exists() or (out / WORK_FOLDER / "plan.json").exists():
+    if isinstance(out, LocalStorage) and out.folder.exists() and not out.folder.is_dir():
+        raise InputError("OUT is a file", where=out.address, hint="give a new folder")
+    if plan.inputs.covers_root and _lies_in(out, plan.inputs.storage):
+        raise InputError("OUT lies in the source folder", where=out.address, hint="give a folder outside it")
+    if out.exists(DATASET_FILE) or out.exists(_PLAN):
         return
-    foreign = sorted(path.name for path in out.iterdir() if path.name != WORK_FOLDER)
+    foreign = next((entry.path for entry in _entries(out) if not entry.path.startswith(f"{WORK_FOLDER}/")), None)
     if foreign:
-        raise InputError(f"OUT is not empty (holds {foreign[0]})", where=out, hint="give a new or an empty folder")
+        raise InputError(f"OUT is not empty (holds {foreign})", where=out.address, hint="give a new or an empty folder")
 
 
-def refuse_if_other(out: Path, plan: Plan) -> None:
+def _entries(out: Storage) -> Iterable[Any]:
+    if isinstance(out, LocalStorage) and not out.folder.exists():
+        return ()
+    return out.walk(hidden=True)
+
+
+def _lies_in(out: Storage, source: Storage) -> bool:
+    """Whether OUT is the source or lies below it."""
+    if isinstance(out, LocalStorage) and isinstance(source, LocalStorage):
+        return out.folder.resolve().is_relative_to(source.folder.resolve())
+    return f"{out.address}/".startswith(f"{source.address.rstrip('/')}/")
+
+
+def refuse_if_other(out: Storage, plan: Plan) -> None:
     """Refuse a complete OUT that was made with another plan; clear up where its last run was stopped at the very end.
 
     Raises:
@@ -144,23 +137,42 @@ def refuse_if_other(out: Path, plan: Plan) -> None:
     record = read_dataset_record(out)
     begun = settings_identity(record.settings, record.dataset, record.implementation)
     ours = settings_identity(plan.settings, plan.spec, plan.implementation)
-    had = {source for name in (MANIFEST_FILE, REJECTED_FILE) for source in _sources(out / name)}
-    have = {printable(path) for path in plan.order}
-    if had != have:
-        begun["inputs"] = {"number": len(had), "gone": min(had - have, default=None)}
-        ours["inputs"] = {"number": len(have), "new": min(have - had, default=None)}
+    had, have = _sources_in(out), _sorted(printable_paths(plan.inputs))
+    if not had.equals(have):
+        begun["inputs"] = {"number": len(had), "gone": _first_beyond(had, have)}
+        ours["inputs"] = {"number": len(have), "new": _first_beyond(have, had)}
     refuse_difference(begun, ours, out)
-    shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)
+    out.delete_folder(WORK_FOLDER)
 
 
-def _sources(table: Path) -> list[str]:
-    try:
-        return pq.read_table(table, columns=["source"])["source"].to_pylist()
-    except (OSError, pa.ArrowException, KeyError):
-        raise InputError("cannot be read", where=table, hint="shard again into a new folder") from None
+def _sources_in(out: Storage) -> pa.Array:
+    """Sources of all samples and rejections, sorted."""
+    columns = []
+    for name in (MANIFEST_FILE, REJECTED_FILE):
+        try:
+            with out.open(name) as file:
+                columns += pq.read_table(file, columns=["source"])["source"].chunks
+        except (OSError, pa.ArrowException, KeyError):
+            hint = "shard again into a new folder"
+            raise InputError("cannot be read", where=out.where(name), hint=hint) from None
+    joined = pa.chunked_array(columns, pa.string()).cast(pa.large_string()).combine_chunks()
+    return joined.take(pc.sort_indices(joined))
 
 
-def refuse_difference(begun: dict[str, Any], ours: dict[str, Any], out: Path) -> None:
+def _sorted(paths: Iterator[str]) -> pa.Array:
+    """Strings as a sorted array, without a list of them all."""
+    chunks = [pa.array(chunk, pa.large_string()) for chunk in iter(lambda: list(itertools.islice(paths, 1 << 16)), [])]
+    joined = pa.concat_arrays(chunks)
+    return joined.take(pc.sort_indices(joined))
+
+
+def _first_beyond(paths: pa.Array, others: pa.Array) -> str | None:
+    """The first path that the others lack."""
+    beyond = paths.filter(pc.invert(pc.is_in(paths, value_set=others)))
+    return beyond[0].as_py() if len(beyond) else None
+
+
+def refuse_difference(begun: dict[str, Any], ours: dict[str, Any], out: Storage) -> None:
     """Refuse to go on in an OUT that was begun with another plan.
 
     Raises:
@@ -170,24 +182,6 @@ def refuse_difference(begun: dict[str, Any], ours: dict[str, Any], out: Path) ->
     if lines:
         raise InputError(
             f"OUT was begun with other settings or inputs ({'; '.join(lines)})",
-            where=out,
+            where=out.address,
             hint="give the same ones, or a new folder",
         )
-
-
-def _sha256_if_there(path: Path) -> str:
-    """sha256 of a file; a shard without samples has no tar and no index, which counts as no bytes."""
-    return sha256_file(path) if path.is_file() else hashlib.sha256(b"").hexdigest()
-
-
-def _take_lock(path: Path, out: Path) -> int:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A run that finished in between has removed the file that we hold.
-        if not path.exists() or os.fstat(lock).st_ino != path.stat().st_ino:
-            raise BlockingIOError
-    except BlockingIOError:
-        os.close(lock)
-        raise WorkError("another run is writing there", where=out, hint="wait until it ends") from None
-    return lock

@@ -32,9 +32,9 @@ def test_help_shows_a_complete_example(run, name):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["{tmp}/nowhere", "{tmp}/out"], "no such source: {tmp}/nowhere; give a folder of pictures"),
-        (["{tmp}/empty", "{tmp}/out"], "no pictures in the source folder: {tmp}/empty;"),
-        (["{tmp}/full/picture.jpg", "{tmp}/out"], "the source is no folder: {tmp}/full/picture.jpg;"),
+        (["{tmp}/nowhere", "{tmp}/out"], "no such source: {tmp}/nowhere; give a folder, a glob, "),
+        (["{tmp}/empty", "{tmp}/out"], "no pictures in the source: {tmp}/empty;"),
+        (["{tmp}/full/picture.jpg", "{tmp}/out"], "the source is no folder, list or tar: {tmp}/full/picture.jpg;"),
         (["{tmp}/full", "{tmp}/full"], "OUT lies in the source folder"),
         (["{tmp}/full", "{tmp}/full/shards"], "OUT lies in the source folder"),
         (["{tmp}/full", "{tmp}/foreign"], "OUT is not empty (holds notes.txt): {tmp}/foreign; give a new"),

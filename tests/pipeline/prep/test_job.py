@@ -23,8 +23,8 @@ from vice.data_specs.regions import RegionLayer
 from vice.data_specs.shard_format import MANIFEST_FILE, REJECTED_FILE, PrepSettings
 from vice.pipeline.prep import cli
 from vice.pipeline.prep.job import shard_dataset
+from vice.pipeline.prep.shard import ROWS_FOLDER, WORK_FOLDER
 from vice.pipeline.prep.verify import verify_shards
-from vice.pipeline.prep.workspace import WORK_FOLDER
 from vice.pipeline.shards import Shards
 
 
@@ -110,10 +110,10 @@ def test_all_inputs_rejected_fails_and_leaves_nothing(cluster, tmp_path, monkeyp
 def test_a_disk_error_is_one_line_and_the_run_can_go_on(source, spec, settings, shards, cluster, tmp_path):
     """A folder stands where a shard's rows should go."""
     out = tmp_path / "out"
-    (out / WORK_FOLDER / "rows/train-000003.json").mkdir(parents=True)
+    (out / ROWS_FOLDER / "train-000003.parquet").mkdir(parents=True)
     with pytest.raises(WorkError, match=r"a task failed \(IsADirectoryError.*run the same command again"):
         shard_dataset(source, out, settings, spec, ray_address=cluster)
-    (out / WORK_FOLDER / "rows/train-000003.json").rmdir()
+    (out / ROWS_FOLDER / "train-000003.parquet").rmdir()
     shard_dataset(source, out, settings, spec, ray_address=cluster)
     assert bytes_of(out) == bytes_of(shards)
 

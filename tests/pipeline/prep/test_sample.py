@@ -13,7 +13,9 @@ from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.regions import IGNORE, RegionLayer
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.prep.rejection import Rejection
-from vice.pipeline.prep.sample import make_sample
+from vice.pipeline.prep.sample import Recipe, make_sample
+from vice.pipeline.prep.tars import Input
+from vice.pipeline.storage.local import LocalStorage
 
 SPEC = DatasetSpec(
     name="drives",
@@ -34,7 +36,7 @@ def put(folder, **files):
 
 
 def make(folder, path="one/a.jpg", settings=SETTINGS):
-    return make_sample(folder, path, "train-00000003", SPEC, settings)
+    return make_sample(Input(path), "train-00000003", Recipe(LocalStorage(folder), SPEC, settings))
 
 
 def decoded(data):
@@ -63,7 +65,8 @@ def test_members_and_row_of_a_sample(tmp_path):
         "original_height": 61,
         "num_regions": {layer: int(ids.max()) + 1 for layer, ids in regions.items()},
     }
-    assert json.loads(sample.members["json"]) == facts | {"kept_original_bytes": True}
+    hashes = {m: hashlib.sha256(data).hexdigest() for m, data in sample.members.items() if m != "json"}
+    assert json.loads(sample.members["json"]) == facts | {"kept_original_bytes": True, "sha256": hashes}
     sizes = {member: len(data) for member, data in sample.members.items()}
     assert sample.row == facts | {"member_bytes": sizes, "has_labels": True}
 

@@ -9,13 +9,18 @@ import pytest
 from vice.data_specs.shard_format import ShardRecord
 from vice.pipeline.prep.rejection import Rejection
 from vice.pipeline.prep.sample import PreparedSample
-from vice.pipeline.prep.shard import build_shard, read_rows, write_shard, write_whole
+from vice.pipeline.prep.shard import ROWS_FOLDER, build_part, check_shard, read_rows, write_shard
 from vice.pipeline.shards import parse_index
+from vice.pipeline.storage.local import LocalStorage
 
 
 def sample(number, **members):
     contents = {name.replace("__", "."): data for name, data in members.items()}
-    return PreparedSample(f"train-{number:08d}", contents, {"key": f"train-{number:08d}"})
+    facts = dict.fromkeys(("source", "source_sha256", "group"), "x")
+    sizes = dict.fromkeys(("width", "height", "original_width", "original_height"), 9)
+    maps = {"num_regions": {"slic20": 3}, "member_bytes": {name: len(data) for name, data in contents.items()}}
+    row = {"key": f"train-{number:08d}", **facts, **sizes, **maps, "has_labels": False}
+    return PreparedSample(f"train-{number:08d}", contents, row)
 
 
 RESULTS = [
@@ -25,10 +30,19 @@ RESULTS = [
 ]
 
 
-def test_the_tar_holds_the_members_and_nothing_of_where_it_was_made():
-    shard = build_shard("train-000000", RESULTS, "fingerprint")
-    assert shard == build_shard("train-000000", RESULTS, "fingerprint")
-    with tarfile.open(fileobj=io.BytesIO(shard.tar)) as tar:
+def written(folder, results, sizes=(1,)):
+    """Write a shard in parts of these sizes; the bytes of its files by suffix."""
+    parts, start = [], 0
+    for size in (*sizes, len(results)):
+        parts.append(build_part(results[start : start + size]))
+        start += size
+    write_shard(LocalStorage(folder), "train-000000", iter(parts), "fingerprint")
+    return {path.suffix[1:]: path.read_bytes() for path in (folder / "shards").iterdir()}
+
+
+def test_the_tar_holds_the_members_and_nothing_of_where_it_was_made(tmp_path):
+    data = written(tmp_path, RESULTS)["tar"]
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         entries = tar.getmembers()
         assert [entry.name for entry in entries] == [
             "train-00000000.jpg",
@@ -41,52 +55,55 @@ def test_the_tar_holds_the_members_and_nothing_of_where_it_was_made():
         assert {(e.mtime, e.uid, e.gid, e.uname, e.gname, e.mode) for e in entries} == {(0, 0, 0, "", "", 0o644)}
         contents = [data for result in RESULTS if result != RESULTS[1] for data in result.members.values()]
         assert [tar.extractfile(entry).read() for entry in entries] == contents
-    assert shard.tar[257:265] == b"ustar\x0000"
+    assert data[257:265] == b"ustar\x0000" and len(data) % tarfile.RECORDSIZE == 0
 
 
-def test_the_index_finds_every_member():
-    shard = build_shard("train-000000", RESULTS, "fingerprint")
-    index = parse_index(shard.index.decode("ascii"))
-    found = [{m: shard.tar[offset : offset + size] for m, (offset, size) in members.items()} for members in index]
+def test_the_tar_is_what_tarfile_writes(tmp_path):
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for result in (RESULTS[0], RESULTS[2]):
+            for extension, data in result.members.items():
+                entry = tarfile.TarInfo(f"{result.key}.{extension}")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    assert written(tmp_path, RESULTS)["tar"] == whole.getvalue()
+
+
+@pytest.mark.parametrize("sizes", [(), (2,), (1, 1), (1, 0, 1)])
+def test_the_bytes_do_not_depend_on_the_parts(tmp_path, sizes):
+    assert written(tmp_path / "parts", RESULTS, sizes) == written(tmp_path / "ones", RESULTS, (1, 1))
+
+
+def test_the_index_finds_every_member(tmp_path):
+    files = written(tmp_path, RESULTS)
+    index = parse_index(files["idx"].decode("ascii"))
+    found = [{m: files["tar"][offset : offset + size] for m, (offset, size) in members.items()} for members in index]
     assert found == [RESULTS[0].members, RESULTS[2].members]
-    names = [word for line in shard.index.decode().splitlines()[1:] for word in line.split(" ")[3::4]]
+    names = [word for line in files["idx"].decode().splitlines()[1:] for word in line.split(" ")[3::4]]
     assert names[1] == "train-00000000.slic20.png"
 
 
 def test_record_and_rows_tell_what_is_in_it(tmp_path):
-    shard = build_shard("train-000000", RESULTS, "fingerprint")
-    record = ShardRecord.model_validate_json(shard.record)
+    files = written(tmp_path, RESULTS)
+    record = ShardRecord.model_validate_json(files["json"])
     assert record == ShardRecord(
-        tar_sha256=hashlib.sha256(shard.tar).hexdigest(),
-        index_sha256=hashlib.sha256(shard.index).hexdigest(),
+        tar_sha256=hashlib.sha256(files["tar"]).hexdigest(),
+        index_sha256=hashlib.sha256(files["idx"]).hexdigest(),
         num_samples=2,
         num_rejected=1,
         settings_fingerprint="fingerprint",
     )
-    (tmp_path / "rows").mkdir()
-    write_shard(tmp_path, tmp_path / "rows", "train-000000", shard)
-    assert read_rows(tmp_path / "rows/train-000000.json") == {
-        "samples": [
-            {"key": "train-00000000", "shard": "train-000000.tar", "index": 0},
-            {"key": "train-00000002", "shard": "train-000000.tar", "index": 1},
-        ],
-        "rejected": [RESULTS[1]._asdict()],
-    }
-    written = sorted(path.name for path in tmp_path.rglob("*.*"))
-    assert written == ["train-000000.idx", "train-000000.json", "train-000000.json", "train-000000.tar"]
+    samples, rejected = read_rows(LocalStorage(tmp_path), "train-000000")
+    assert samples["key"].to_pylist() == ["train-00000000", "train-00000002"]
+    assert samples["index"].to_pylist() == [0, 1]
+    assert samples["shard"].to_pylist() == ["train-000000.tar"] * 2
+    assert rejected.to_pylist() == [RESULTS[1]._asdict()]
+    found = check_shard(LocalStorage(tmp_path), "train-000000", "fingerprint")
+    assert found.files == {f"shards/train-000000.{s}": hashlib.sha256(files[s]).hexdigest() for s in files}
+    written_files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*") if path.is_file())
+    assert written_files == [f"{ROWS_FOLDER}/train-000000.parquet", *sorted(found.files)]
 
 
 def test_a_shard_without_samples_has_a_record_only(tmp_path):
     """DALI refuses an index of no samples and a tar without members."""
-    shard = build_shard("train-000000", RESULTS[1:2], "fingerprint")
-    (tmp_path / "rows").mkdir()
-    write_shard(tmp_path, tmp_path / "rows", "train-000000", shard)
-    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["train-000000.json"]
-
-
-def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
-    (tmp_path / "aside").mkdir()
-    write_whole(tmp_path / "file", b"old", temporary=tmp_path / "aside")
-    with pytest.raises(TypeError):
-        write_whole(tmp_path / "file", "no bytes", temporary=tmp_path / "aside")
-    assert (tmp_path / "file").read_bytes() == b"old"
+    assert list(written(tmp_path, RESULTS[1:2])) == ["json"]

@@ -6,10 +6,15 @@ import pytest
 
 from vice.data_specs.dataset import DatasetSpec, load_dataset
 from vice.data_specs.errors import InputError
-from vice.pipeline.prep.sources import find_inputs, printable, shuffled
+from vice.pipeline.prep.inputs import find_inputs, printable, shuffled
 
 PLAIN = load_dataset("image_folder")
 LABELLED = DatasetSpec(name="x", title="x", pictures=r"^(?P<id>\w+)\.jpg$", labels="truth/{id}.png", classes=["a"])
+
+
+def paths_of(source, spec):
+    inputs = find_inputs(source, spec)
+    return [inputs[number].path for number in range(len(inputs))]
 
 
 @pytest.fixture
@@ -21,8 +26,8 @@ def tree(tmp_path):
 
 
 def test_every_file_is_an_input_unless_hidden_or_a_label(tree):
-    assert find_inputs(tree, PLAIN).paths == ["a.jpg", "b.jpg", "deep/er/c.tif", "notes.txt", "truth/a.png"]
-    assert find_inputs(tree, LABELLED).paths == ["a.jpg", "b.jpg", "deep/er/c.tif", "notes.txt"]
+    assert paths_of(tree, PLAIN) == ["a.jpg", "b.jpg", "deep/er/c.tif", "notes.txt", "truth/a.png"]
+    assert paths_of(tree, LABELLED) == ["a.jpg", "b.jpg", "deep/er/c.tif", "notes.txt"]
 
 
 def test_links_are_followed_without_loops_and_pipes_are_no_files(tree):
@@ -31,7 +36,7 @@ def test_links_are_followed_without_loops_and_pipes_are_no_files(tree):
     (tree / "gone.jpg").symlink_to(tree / "nowhere.jpg")
     os.mkfifo(tree / "pipe.jpg")
     found = ["a.jpg", "b.jpg", "deep/er/c.tif", "gone.jpg", "link.jpg", "notes.txt"]
-    assert find_inputs(tree, LABELLED).paths == found
+    assert paths_of(tree, LABELLED) == found
 
 
 def test_the_fingerprint_sees_sizes_and_labels(tree):
@@ -43,26 +48,30 @@ def test_the_fingerprint_sees_sizes_and_labels(tree):
 
 def test_a_name_that_is_no_utf8_is_an_input_with_a_printable_name(tree):
     (tree / os.fsdecode(b"caf\xe9.jpg")).write_text("x")
-    paths = find_inputs(tree, LABELLED).paths
+    paths = paths_of(tree, LABELLED)
     assert [printable(path) for path in paths][2] == "caf\\xe9.jpg"
 
 
-def test_the_order_is_a_permutation_that_only_the_seed_decides():
-    paths = [f"{number:03d}.jpg" for number in range(200)]
-    order = shuffled(paths, 0)
-    assert sorted(order) == paths and order != paths
-    assert order == shuffled(paths, 0) != shuffled(paths, 1)
-    assert order[:3] == ["195.jpg", "104.jpg", "007.jpg"]
+def test_the_order_is_a_permutation_that_only_the_seed_decides(tmp_path):
+    for number in range(200):
+        (tmp_path / f"{number:03d}.jpg").touch()
+    inputs = find_inputs(tmp_path, PLAIN)
+    order = shuffled(inputs, 0, tar_window=16).tolist()
+    assert sorted(order) == list(range(200)) != order
+    assert order == shuffled(inputs, 0, tar_window=3).tolist() != shuffled(inputs, 1, tar_window=16).tolist()
+    assert [inputs[number].path for number in order[:3]] == ["195.jpg", "104.jpg", "007.jpg"]
 
 
 def test_sources_without_inputs_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such source"):
         find_inputs(tmp_path / "nowhere", PLAIN)
-    with pytest.raises(InputError, match=r"no pictures in the source folder.*give the folder"):
+    with pytest.raises(InputError, match=r"no pictures in the source.*give the folder"):
         find_inputs(tmp_path, PLAIN)
     (tmp_path / "truth").mkdir()
     (tmp_path / "truth/a.png").touch()
     with pytest.raises(InputError, match="label maps do not count"):
         find_inputs(tmp_path, LABELLED)
-    with pytest.raises(InputError, match="the source is no folder"):
+    with pytest.raises(InputError, match="the source is no folder, list or tar"):
         find_inputs(tmp_path / "truth/a.png", PLAIN)
+    with pytest.raises(InputError, match=r"unknown kind of address 'ftp://'.*s3:// or gs://"):
+        find_inputs("ftp://host/pictures", PLAIN)

@@ -1,0 +1,64 @@
+"""Rows as Arrow tables and Parquet bytes: equal rows, equal bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vice.data_specs.shard_format import MANIFEST_SCHEMA, REJECTED_SCHEMA
+
+_ROW_GROUP = 1 << 16
+"""Rows of a row group: a reader may take a manifest of any size in pieces of this."""
+
+_MAPS = tuple(field.name for field in MANIFEST_SCHEMA if pa.types.is_map(field.type))
+
+
+def manifest_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows of samples, with dictionaries for the maps, as a table of the manifest's schema."""
+    plain = [row | {name: list(row[name].items()) for name in _MAPS} for row in rows]
+    return pa.Table.from_pylist(plain, schema=MANIFEST_SCHEMA)
+
+
+def rejected_table(rows: list[dict[str, str]]) -> pa.Table:
+    """Rejections as a table of their schema."""
+    return pa.Table.from_pylist(rows, schema=REJECTED_SCHEMA)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
+    buffer = io.BytesIO()
+    write_parquet(buffer, [table], table.schema)
+    return buffer.getvalue()
+
+
+def write_parquet(file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write tables one after the other as one Parquet file, in row groups of equal size.
+
+    Args:
+        file: where to.
+        tables: taken one by one; about a row group of them is in memory.
+        schema: of all of them.
+    """
+    with pq.ParquetWriter(file, schema, compression="zstd", version="2.6") as writer:
+        waiting, count = [], 0
+        for table in tables:
+            waiting.append(table)
+            count += table.num_rows
+            if count >= _ROW_GROUP:
+                joined = pa.concat_tables(waiting)
+                full = count - count % _ROW_GROUP
+                writer.write_table(joined.slice(0, full), row_group_size=_ROW_GROUP)
+                waiting, count = [joined.slice(full)], count - full
+        if count:
+            writer.write_table(pa.concat_tables(waiting), row_group_size=_ROW_GROUP)
+
+
+def commonest_reasons(rejected: pa.Table, limit: int = 5) -> list[str]:
+    """The commonest reasons of rejection, each as `12 × picture: no picture in a known format`."""
+    counted = rejected.group_by(["stage", "reason"]).aggregate([([], "count_all")])
+    counted = counted.sort_by([("count_all", "descending"), ("stage", "ascending"), ("reason", "ascending")])
+    return [f"{row['count_all']} × {row['stage']}: {row['reason']}" for row in counted.slice(0, limit).to_pylist()]

@@ -1,0 +1,1 @@
+"""Where files lie: one interface to folders on disks and on object stores."""

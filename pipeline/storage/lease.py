@@ -1,0 +1,128 @@
+"""One writer on an object store: a lease that its holder renews, and that others may take once it is not renewed.
+
+No clocks are compared. Whoever finds a lease watches it: if its tag changes, its holder lives; if it stays the same for
+LEASE_SECONDS of the watcher's own time, the holder is dead, and the lease is taken by a put on condition of that tag.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sys
+import threading
+import time
+from typing import Any, Self
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+from vice.data_specs.errors import WorkError
+from vice.pipeline.storage.base import Hold
+
+LEASE_SECONDS = 30.0
+"""A lease that was not renewed for this long is free."""
+
+RENEW_SECONDS = 8.0
+"""How often a holder renews it."""
+
+
+class Lease(Hold):
+    """The lease of a folder.
+
+    Args:
+        store: the obstore store of the folder.
+        name: of the lease's object.
+        told: the folder's address, for messages.
+    """
+
+    def __init__(self, store: Any, name: str, told: str):
+        self._store, self._name, self._told = store, name, told
+        self._token = secrets.token_hex(8)
+        self._renewals = 0
+        self._version: Any = None
+        self._lost = False
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._version = self._acquire()
+        self._thread = threading.Thread(target=self._keep, name="vice lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if not self._lost:
+            with contextlib.suppress(FileNotFoundError, BaseError):  # otherwise it expires
+                obstore.delete(self._store, self._name)
+
+    def check(self) -> None:
+        """Make sure that no other run took the lease."""
+        if self._lost:
+            hint = "wait until it ends, then run the same command again"
+            raise WorkError("the lease was lost: another run may be writing there", where=self._told, hint=hint)
+
+    def _acquire(self) -> Any:
+        told = False
+        while True:
+            try:
+                return self._put("create")
+            except (AlreadyExistsError, PreconditionError):
+                pass
+            except (BaseError, OSError) as error:
+                raise self._unwritable(error) from None
+            if not told:
+                print(f"another run held {self._told}: looking whether it still lives", file=sys.stderr)
+                told = True
+            stale = self._watch()
+            if stale is None:
+                continue
+            try:
+                return self._put(stale)
+            except (AlreadyExistsError, PreconditionError):
+                raise self._taken() from None
+
+    def _watch(self) -> Any:
+        """The version of a lease that nobody renewed for LEASE_SECONDS; None where it was given back meanwhile."""
+        first, until = None, time.monotonic() + LEASE_SECONDS
+        while True:
+            try:
+                meta = obstore.head(self._store, self._name)
+            except FileNotFoundError:
+                return None
+            version = {"e_tag": meta["e_tag"], "version": meta["version"]}
+            if first is None:
+                first = version
+            if version != first:
+                raise self._taken()
+            if time.monotonic() > until:
+                return first
+            time.sleep(0.5)
+
+    def _put(self, mode: Any) -> Any:
+        """Write the lease on a condition; its text changes each time, and so its tag."""
+        self._renewals += 1
+        text = f"{self._token} {self._renewals}\n".encode()
+        return obstore.put(self._store, self._name, text, mode=mode, use_multipart=False)
+
+    def _keep(self) -> None:
+        renewed = time.monotonic()
+        while not self._ended.wait(RENEW_SECONDS):
+            try:
+                self._version = self._put(self._version)
+                renewed = time.monotonic()
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+                self._lost = True
+            except BaseError:  # the store did not answer; try again while the lease lasts
+                self._lost = time.monotonic() - renewed > LEASE_SECONDS
+            if self._lost:
+                return
+
+    def _taken(self) -> WorkError:
+        return WorkError("another run is writing there", where=self._told, hint="wait until it ends")
+
+    def _unwritable(self, error: Exception) -> WorkError:
+        told = str(error).split("\n")[0][:300]
+        hint = "see that the bucket exists, and that key and region are right"
+        return WorkError(f"cannot write there ({told})", where=self._told, hint=hint)

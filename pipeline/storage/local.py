@@ -1,0 +1,179 @@
+"""A folder on a disk."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Self
+
+from vice.data_specs.errors import InputError, WorkError
+from vice.pipeline.storage.base import CHUNK, Entry, Hold, Storage, whole
+
+ASIDE_FOLDER = ".vice-prep/aside"
+"""Where files lie while they are being written: on the same disk as the folder's own."""
+
+
+class LocalStorage(Storage):
+    """A folder on a disk; links are followed.
+
+    Args:
+        folder: the folder, which need not exist yet.
+    """
+
+    def __init__(self, folder: str | Path):
+        super().__init__(str(folder))
+        self.folder = Path(folder).absolute()
+
+    def walk(self, *, hidden: bool = False) -> Iterator[Entry]:
+        """Every regular file; a folder reached twice through links is taken once, under its first path.
+
+        Raises:
+            InputError: a folder cannot be listed.
+        """
+        return self._walk(os.fsencode(self.folder), b"", hidden, set())
+
+    def _walk(self, folder: bytes, prefix: bytes, hidden: bool, seen: set[bytes]) -> Iterator[Entry]:
+        real = os.path.realpath(folder)
+        if real in seen:
+            return
+        seen.add(real)
+        # with `/` behind a folder's name, the order within folders is the order of whole paths
+        for name in sorted(_names(folder, hidden)):
+            path = folder + b"/" + name
+            if name.endswith(b"/"):
+                yield from self._walk(path[:-1], prefix + name, hidden, seen)
+                continue
+            size = _regular_size(path)
+            if size is not None:
+                yield Entry(os.fsdecode(prefix + name), size)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self.folder / name).is_file()
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Parts of a file, each given as offset and size."""
+        file = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return whole((os.pread(file, size, offset) for offset, size in ranges), ranges)
+        finally:
+            os.close(file)
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """A whole file, in pieces."""
+        with (self.folder / name).open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to be read in any order."""
+        return (self.folder / name).open("rb")
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[IO[bytes]]:
+        """Written aside, flushed to the disk, renamed."""
+        path = self.folder / name
+        aside = self.folder / ASIDE_FOLDER / f"{path.name}.{secrets.token_hex(8)}.tmp"
+        for folder in (aside.parent, path.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        _flush_folder(path.parent)
+
+    def clear_aside(self) -> None:
+        """Remove what killed runs left half written."""
+        shutil.rmtree(self.folder / ASIDE_FOLDER, ignore_errors=True)
+
+    def delete(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def delete_folder(self, name: str) -> None:
+        """Remove a folder and all in it, also what a dying process of an earlier run writes just then."""
+        for _ in range(3):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            if not (self.folder / name).exists():
+                return
+        shutil.rmtree(self.folder / name)
+
+    def hold(self, name: str) -> Hold:
+        """A lock of the operating system, which ends with the process that has it."""
+        return FileLock(self.folder / name, self.address)
+
+
+class FileLock(Hold):
+    """An flock on a file.
+
+    Args:
+        path: the file; made where it is not.
+        told: what it locks, for the message.
+    """
+
+    def __init__(self, path: Path, told: str):
+        self._path, self._told = path, told
+        self._file: int | None = None
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A run that finished in between has removed the file that we hold.
+            if not self._path.exists() or os.fstat(lock).st_ino != self._path.stat().st_ino:
+                raise BlockingIOError
+        except BlockingIOError:
+            os.close(lock)
+            raise WorkError("another run is writing there", where=self._told, hint="wait until it ends") from None
+        self._file = lock
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def check(self) -> None:
+        """A lock of a living process cannot be lost."""
+
+
+def _names(folder: bytes, hidden: bool) -> Iterator[bytes]:
+    """Names in a folder, folders with `/` behind them."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if hidden or not entry.name.startswith(b"."):
+                    yield entry.name + b"/" if entry.is_dir() else entry.name
+    except OSError as error:
+        told = os.fsdecode(folder)
+        raise InputError(f"cannot list a folder ({error.strerror})", where=told) from None
+
+
+def _regular_size(path: bytes) -> int | None:
+    """Size in bytes; -1 for a link that leads nowhere, None for what is no file (opening a pipe would never end)."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - Path takes no bytes
+    except OSError:
+        return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _flush_folder(path: Path) -> None:
+    """Bring a rename to the disk."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
