@@ -30,7 +30,7 @@ def facts(out: str | Path) -> dict[str, Any]:
 
 
 def facts_of(shards: Shards) -> dict[str, Any]:
-    """`facts` of shards that are open already; their columns are added up by Arrow, so a million samples take seconds."""
+    """`facts` of shards that are open already; Arrow adds up their columns, so a million samples take seconds."""
     record, manifest = shards.record, shards.manifest
     member_bytes = {member: total["sum"] for member, total in map_totals(manifest["member_bytes"]).items()}
     regions = map_totals(manifest["num_regions"])
