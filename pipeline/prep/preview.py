@@ -100,8 +100,8 @@ def sheet_content(out: str | Path, fit: Fit, *, num_samples: int, seed: int, epo
         counts=f"{record.num_samples:,} samples of {record.num_inputs:,} inputs, {record.num_rejected:,} rejected, "
         f"{record.num_shards:,} shard{'s' * (record.num_shards != 1)}; {len(chosen)} shown; "
         f"fingerprint {record.fingerprint[:16]}",
-        about_views=f"Views as the loader makes them: {drawn}, colour, blur and masking on, seed {seed}, epoch {epoch}. "
-        "Yellow: borders of mutual regions. Noise: masked regions.",
+        about_views=f"Views as the loader makes them: {drawn}, colour, blur and masking on, "
+        f"seed {seed}, epoch {epoch}. Yellow: borders of mutual regions. Noise: masked regions.",
         told=summary(out),
         rows=[sample_row(shards, number, settings, fit, seed=seed, epoch=epoch) for number in numbers],
     )

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from sharding import blobs, png, shard_serially
 
-from vice.data_specs.errors import InputError, WorkError
+from vice.data_specs.errors import InputError
 from vice.data_specs.regions import RegionLayer
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.loader.order import SampleOrder
@@ -68,7 +68,7 @@ def test_the_summary_names_reasons_and_what_to_do_next(shards):
     assert lines[0] == "samples    36 of 40 inputs in 5 shards"
     rejected = next(i for i, line in enumerate(lines) if line.startswith("rejected"))
     following = next(i for i, line in enumerate(lines) if line.startswith("next"))
-    assert lines[rejected].endswith("4  inputs") and following - rejected == 1 + 3
+    assert lines[rejected].endswith("4  inputs") and following - rejected == 1 + 4
     commands = [line[11:] for line in lines[following:]]
     assert [command.split()[:2] for command in commands] == [
         ["vice-prep", "verify"],
@@ -89,7 +89,7 @@ def test_an_html_page_holds_all_panels_and_needs_nothing_else(shards, tmp_path):
     page = (tmp_path / "sheet.html").read_text()
     assert page.count("data:image/jpeg;base64,") == page.count('<img alt="') == 2 * (5 + 4)
     assert not re.search(r"https?:|<script|<link|url\(|@import", page)
-    assert "36 of 40 inputs" in page and "upper 50 %" in page
+    assert "36 of 40 inputs" in page and re.search(r"upper \d+ %", page)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -146,7 +146,9 @@ def test_panels_of_one_picture_share_a_size_and_name_what_they_show(shards):
     titles = [panel.title for panel in row.stored]
     assert titles == ["Picture", "Regions slic:10", "Regions slico:16", "Content density", "Labels"]
     assert len({panel.pixels.shape for panel in row.stored}) == 1
-    assert [name for _, name in row.stored[-1].legend] == ["upper 50 %", "lower 50 %"]
+    labels = opened.sample(0).labels
+    shares = sorted(((labels == i).mean(), name) for i, name in enumerate(["upper", "lower"]))[::-1]
+    assert [name for _, name in row.stored[-1].legend] == [f"{name} {share * 100:.0f} %" for share, name in shares]
 
 
 @pytest.mark.parametrize(
@@ -175,15 +177,12 @@ def test_small_regions_of_a_large_picture_are_shown_in_a_detail():
     assert (np.diff(columns) == 16).all()
 
 
-@pytest.mark.parametrize(("width", "height"), [(32, 32), (8, 300), (1, 1), (600, 33)])
+@pytest.mark.parametrize(("width", "height"), [(32, 32), (600, 33), (33, 600)])
 def test_tiny_and_narrow_pictures_have_a_sheet_too(width, height, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.png").write_bytes(png(blobs(width, height, 1)))
     layers = [RegionLayer.from_text(f"slic:{size}") for size in range(4, 12)]
-    try:
-        shard_serially(tmp_path / "in", tmp_path / "out", PrepSettings(regions=layers))
-    except WorkError as error:
-        pytest.skip(f"not sharded at all: {error}")
+    shard_serially(tmp_path / "in", tmp_path / "out", PrepSettings(regions=layers))
     for name in ("sheet.png", "sheet.html"):
         write_preview(tmp_path / "out", tmp_path / name)
         assert (tmp_path / name).stat().st_size > 1000
