@@ -36,6 +36,14 @@ class Boxes(NamedTuple):
         return int(self.left.max()), int(self.top.max()), int(right.min()), int(bottom.min())
 
 
+class Placement(NamedTuple):
+    """Crops and what they lie around."""
+
+    boxes: Boxes
+    centre: tuple[float, float]
+    """The point (x, y) that was drawn from the density, in picture pixels."""
+
+
 def num_uniforms(num_views: int) -> int:
     """How many uniforms `place_views` wants for so many views."""
     return NUM_ATTEMPTS * _per_attempt(num_views)
@@ -49,6 +57,13 @@ def _per_attempt(num_views: int) -> int:
 def place_views(
     width: int, height: int, density: np.ndarray, density_stride: int, uniforms: np.ndarray, settings: ViewSettings
 ) -> Boxes:
+    """The crops of `place_around_centre`."""
+    return place_around_centre(width, height, density, density_stride, uniforms, settings).boxes
+
+
+def place_around_centre(
+    width: int, height: int, density: np.ndarray, density_stride: int, uniforms: np.ndarray, settings: ViewSettings
+) -> Placement:
     """Draw the crops of one picture.
 
     Args:
@@ -65,14 +80,14 @@ def place_views(
     attempts = uniforms.reshape(NUM_ATTEMPTS, _per_attempt(settings.num_views))
     wanted = min(2 * settings.region_size, width, height)
     for attempt in attempts:
-        boxes = _draw(width, height, density, density_stride, attempt, settings, spread=1.0)
-        left, top, right, bottom = boxes.common()
+        placement = _draw(width, height, density, density_stride, attempt, settings, spread=1.0)
+        left, top, right, bottom = placement.boxes.common()
         if min(right - left, bottom - top) >= wanted:
-            return boxes
+            return placement
     return _draw(width, height, density, density_stride, attempts[0], settings, spread=0.0)
 
 
-def _draw(width, height, density, density_stride, attempt, settings, *, spread: float) -> Boxes:
+def _draw(width, height, density, density_stride, attempt, settings, *, spread: float) -> Placement:
     num_views = settings.num_views
     x, y = _centre(width, height, density, density_stride, attempt[:3])
     short = min(width, height)
@@ -85,7 +100,7 @@ def _draw(width, height, density, density_stride, attempt, settings, *, spread: 
     offset[:, 1:] = _offsets(attempt[3], angle, radius, reach)
     left = np.clip(np.rint(x + offset[0] - side / 2), 0, width - side).astype(np.int64)
     top = np.clip(np.rint(y + offset[1] - side / 2), 0, height - side).astype(np.int64)
-    return Boxes(left, top, side)
+    return Placement(Boxes(left, top, side), (float(x), float(y)))
 
 
 def _centre(width: int, height: int, density: np.ndarray, stride: int, uniforms: np.ndarray) -> tuple[float, float]:

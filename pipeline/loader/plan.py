@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vice.pipeline.loader.counters import raw_draws, uniforms
-from vice.pipeline.loader.geometry import Boxes, num_uniforms, place_views
+from vice.pipeline.loader.geometry import Boxes, num_uniforms, place_around_centre
 from vice.pipeline.loader.order import Visit
 from vice.pipeline.loader.settings import AppearanceSettings, ViewSettings
 
@@ -40,6 +40,8 @@ class ViewPlan(NamedTuple):
     """float32 [m], share of the view's area that masked regions may cover at most."""
     seed: np.ndarray
     """int64 [m + 1], 32-bit seeds: of each view's masking, and last of the choice among too many regions."""
+    centre: tuple[float, float]
+    """(x, y) in picture pixels: the point drawn from the density, around which the views lie."""
 
 
 def plan_views(
@@ -68,13 +70,15 @@ def plan_views(
     geometry = uniforms(seed, "geometry", *visit, wanted + num_views)
     colour, blur_sigma = _appearance(uniforms(seed, "appearance", *visit, 8 * num_views), settings.appearance)
     masking = raw_draws(seed, "masking", *visit, 2 * num_views + 1)
+    placement = place_around_centre(width, height, density, density_stride, geometry[:wanted], settings)
     return ViewPlan(
-        boxes=place_views(width, height, density, density_stride, geometry[:wanted], settings),
+        boxes=placement.boxes,
         flip=geometry[wanted:] < settings.flip_probability,
         colour=colour,
         blur_sigma=blur_sigma,
         mask_share=((masking[:num_views] >> np.uint64(11)) * 2.0**-53 * settings.mask_share).astype(np.float32),
         seed=(masking[num_views:] >> np.uint64(32)).astype(np.int64),
+        centre=placement.centre,
     )
 
 

@@ -124,11 +124,13 @@ def preview(
     out: Out,
     output: Annotated[Path, typer.Option(metavar="FILE", help="Contact sheet, .png or .html.", show_default=False)],
     samples: Annotated[int, typer.Option(min=1, max=64, help="Number of samples shown.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the views, as a training's.")] = 0,
+    epoch: Annotated[int, typer.Option(min=0, help="Epoch of the views.")] = 0,
 ) -> None:
-    """Draw a contact sheet: pictures, region outlines, content density, labels."""
+    """Draw a sheet: pictures, region outlines, content density, labels, and the views the loader makes of them."""
     from vice.pipeline.prep.preview import write_preview
 
-    write_preview(out, output, num_samples=samples)
+    write_preview(out, output, num_samples=samples, seed=seed, epoch=epoch)
     print(f"wrote {output}")
 
 
