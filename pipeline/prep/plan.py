@@ -77,7 +77,7 @@ def make_plan(source: Path, settings: PrepSettings, spec: DatasetSpec) -> Plan:
         raise InputError("region layer given twice", where=twice[0], hint="give each --regions once")
     if len(settings.split) > _LONGEST_SPLIT:
         raise InputError(f"longer than {_LONGEST_SPLIT} characters", where=f"--split {settings.split}")
-    inputs = find_inputs(source, spec)
+    inputs = find_inputs(source, spec, settings.split)
     order = shuffled(inputs.paths, settings.seed)
     return Plan(source.resolve(), order, inputs.fingerprint, spec, settings, implementation(settings))
 

@@ -24,27 +24,30 @@ class Inputs:
     paths: list[str]
     """Inputs relative to the folder, `/` between parts, sorted by their bytes."""
     fingerprint: str
-    """Of the paths and sizes of all inputs and label maps."""
+    """Of the paths and sizes of all files, and of the ids that the split lists."""
 
 
-def find_inputs(source: Path, spec: DatasetSpec) -> Inputs:
-    """List every regular file under `source` that is neither hidden nor a label map of the spec.
+def find_inputs(source: Path, spec: DatasetSpec, split: str | None = None) -> Inputs:
+    """List every regular file under `source` that is not hidden and, by the spec, an input of the split.
 
     Links are followed; a folder reached twice through links is taken once, under its first path.
 
     Raises:
-        InputError: no such source, not a folder, not readable, or no input in it.
+        InputError: no such source, not a folder, not readable, no such split, no input in it, or not the dataset.
     """
     if not source.exists():
-        raise InputError("no such source", where=source, hint="give a folder of pictures")
+        raise InputError("no such source", where=source, hint=spec.source or "give a folder of pictures")
     if not source.is_dir():
         raise InputError("the source is no folder", where=source, hint="give the folder that the pictures are in")
     sizes = _file_sizes(source)
-    paths = [path for path in sizes if not spec.is_label(path)]
+    selection = spec.selection(split, lambda path: (source / path).read_text(encoding="utf-8"))
+    paths = [path for path in sizes if selection.is_input(path)]
+    selection.check_present(paths, sizes, where=source)
     if not paths:
         hint = "hidden files and label maps do not count" if sizes else "give the folder that the pictures are in"
         raise InputError("no pictures in the source folder", where=source, hint=hint)
-    return Inputs(paths, fingerprint([[printable(path), size] for path, size in sizes.items()]))
+    files = [[printable(path), size] for path, size in sizes.items()]
+    return Inputs(paths, fingerprint(files + selection.identity()))
 
 
 def shuffled(paths: list[str], seed: int) -> list[str]:
