@@ -50,14 +50,17 @@ class Shards:
 
     Args:
         folder: the OUT folder.
+        class_set: give labels in this set of classes of the spec (`27`), rather than as stored.
 
     Raises:
-        InputError: not a complete folder of shards of this format version.
+        InputError: not a complete folder of shards of this format version, or no such set of classes.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, *, class_set: str | None = None):
         self.folder = Path(folder)
         self.record = read_dataset_record(self.folder)
+        self.class_set = class_set
+        self._class_table = None if class_set is None else self.spec.class_set(class_set)
         self.manifest = _read_manifest(self.folder / MANIFEST_FILE)
         self.keys: list[str] = self.manifest["key"].to_pylist()
         self._shard_of = self.manifest["shard"].to_pylist()
@@ -71,6 +74,11 @@ class Shards:
     def spec(self) -> DatasetSpec:
         """The dataset's spec, as it was when sharded."""
         return self.record.dataset
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes that labels are given in."""
+        return self.spec.classes if self._class_table is None else self._class_table.classes
 
     @property
     def fingerprint(self) -> str:
@@ -149,9 +157,12 @@ class Shards:
             picture=self.decode(picture, cv2.IMREAD_COLOR_RGB, number),
             regions=dict(zip(layers, decoded[1:], strict=False)),
             density=decoded[0],
-            labels=decoded[-1] if has_labels else None,
+            labels=self._labels(decoded[-1]) if has_labels else None,
             meta=json.loads(meta),
         )
+
+    def _labels(self, stored: np.ndarray) -> np.ndarray:
+        return stored if self._class_table is None else self._class_table.table[stored]
 
     def decode(self, data: bytes, flags: int, number: int) -> np.ndarray:
         """Decode a member of a sample with OpenCV's `flags`.
