@@ -6,24 +6,59 @@ import re
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from vice.data_specs.errors import InputError
+from vice.data_specs.layout import LabelTemplate, Layout, PathPattern, PictureName, PicturePattern, check_template
 from vice.data_specs.regions import IGNORE
+from vice.data_specs.selection import ReadText, Selection, SplitRule, read_ids
 from vice.data_specs.validation import StrictModel, parse
 
+__all__ = ["ClassSet", "ClassTable", "DatasetSpec", "PictureName", "builtin_datasets", "load_dataset"]
 
-class PictureName(NamedTuple):
-    """What a spec reads from a picture's path."""
+_NAME = re.compile(r"[a-z0-9_]+")
 
-    label: str | None
-    """Path of its label map relative to SOURCE, or None where the dataset has none."""
-    group: str | None
-    """What it belongs to (a drive, a patient), for leave-one-group-out evaluation."""
+
+def _unique(names: list[str]) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"names '{twice[0]}' twice")
+    return names
+
+
+def _names(data: object) -> object:
+    """Keys as text (YAML reads `19:` as a number), each fit for a command line."""
+    if not isinstance(data, dict):
+        return data
+    wrong = [key for key in data if not _NAME.fullmatch(str(key))]
+    if wrong:
+        raise ValueError(f"{str(wrong[0])!r} is no name: use a-z, 0-9 and _")
+    return {str(key): value for key, value in data.items()}
+
+
+ClassNames = Annotated[list[str], AfterValidator(_unique)]
+LabelValue = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ClassSet(StrictModel):
+    """A coarser or smaller set of classes, made from the stored ones."""
+
+    classes: Annotated[ClassNames, Field(min_length=1)]
+    """Names of its classes."""
+    of: list[int | None]
+    """Per stored class its class in this set; null where it is ignored."""
+
+
+class ClassTable(NamedTuple):
+    """A class set as evaluation uses it."""
+
+    classes: list[str]
+    table: np.ndarray
+    """uint16 [65536]: stored label to label of the set; IGNORE stays IGNORE."""
 
 
 class DatasetSpec(StrictModel):
@@ -33,61 +68,119 @@ class DatasetSpec(StrictModel):
     """Short name, as given to `--dataset`."""
     title: str
     """One line that says what it is."""
-    pictures: str
-    """Regular expression of a picture's path relative to SOURCE, with a named part `id` and optionally `group`."""
-    labels: str | None = None
+    pictures: PicturePattern
+    """Regular expression of a picture's path below SOURCE, with a named part `id`, optionally `group` and `split`."""
+    labels: LabelTemplate | None = None
     """Path of a picture's label map relative to SOURCE, with the parts of `pictures` in braces."""
-    classes: list[str] = []
+    other_layouts: list[Layout] = []
+    """Other places where the same files may lie, tried in this order."""
+    beside: PathPattern | None = None
+    """Regular expression of files that belong to the dataset and are neither pictures nor label maps: no inputs."""
+    splits: Annotated[dict[str, SplitRule], BeforeValidator(_names)] = {}
+    """Per name that `--split` may have, which pictures belong to it; without any, all do under every name."""
+    classes: ClassNames = []
     """Names of the classes; a stored label is the position in this list."""
-    label_map: dict[int, int] = {}
-    """Label value in the file to class; values not named here stand for themselves."""
-    ignore: list[int] = []
+    first_label: int = Field(default=0, ge=0)
+    """Label value in the file of the first class; the others follow it."""
+    label_map: dict[LabelValue, int] = {}
+    """Label value in the file to class; values not named here are counted from `first_label`."""
+    ignore: list[LabelValue] = []
     """Label values in the file that count as no class (stored as the ignore value)."""
+    class_sets: Annotated[dict[str, ClassSet], BeforeValidator(_names)] = {}
+    """Coarser or smaller sets of classes that an evaluation can ask for, by name."""
     source: str = ""
     """Where the data come from and into which folders, for data that must be fetched by hand."""
-
-    @field_validator("pictures")
-    @classmethod
-    def _has_id(cls, pattern: str) -> str:
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"not a regular expression ({error})") from None
-        if "id" not in compiled.groupindex:
-            raise ValueError("needs a named part (?P<id>...)")
-        return pattern
 
     @model_validator(mode="after")
     def _labels_fit(self) -> DatasetSpec:
         if (self.labels is None) != (not self.classes):
             raise ValueError("'labels' and 'classes' go together")
-        if self.labels is not None:
-            unknown = set(re.findall(r"\{(\w+)\}", self.labels)) - set(re.compile(self.pictures).groupindex)
-            if unknown:
-                raise ValueError(f"'labels' names {sorted(unknown)}, which 'pictures' does not")
-        if any(not 0 <= value < len(self.classes) for value in self.label_map.values()):
-            raise ValueError(f"'label_map' leads to a class outside 0..{len(self.classes) - 1}")
+        check_template(self.labels, self.pictures)
+        for number, layout in enumerate(self.other_layouts):
+            if (layout.labels is None) != (self.labels is None):
+                raise ValueError(f"'other_layouts.{number}.labels': every layout has label maps, or none has")
+        if self.first_label + len(self.classes) > IGNORE:
+            raise ValueError(f"'first_label': the last class would have a label value above {IGNORE - 1}")
+        for value, target in self.label_map.items():
+            if not 0 <= target < len(self.classes):
+                raise ValueError(f"'label_map.{value}' leads to a class outside 0..{len(self.classes) - 1}")
+            if value in self.ignore:
+                raise ValueError(f"'label_map.{value}' is in 'ignore' too")
+        return self
+
+    @model_validator(mode="after")
+    def _class_sets_fit(self) -> DatasetSpec:
+        for name, chosen in self.class_sets.items():
+            if len(chosen.of) != len(self.classes):
+                raise ValueError(f"'class_sets.{name}.of' has {len(chosen.of)} entries for {len(self.classes)} classes")
+            wrong = [target for target in chosen.of if target is not None and not 0 <= target < len(chosen.classes)]
+            if wrong:
+                last = len(chosen.classes) - 1
+                raise ValueError(f"'class_sets.{name}.of' leads to class {wrong[0]}, outside 0..{last}")
+        return self
+
+    @model_validator(mode="after")
+    def _splits_fit(self) -> DatasetSpec:
+        if not any(layout.has_splits for layout in self.layouts):
+            for name, rule in self.splits.items():
+                if rule.part is not None:
+                    raise ValueError(f"'splits.{name}.part' needs a named part (?P<split>...) in 'pictures'")
         return self
 
     @cached_property
-    def _label_pattern(self) -> re.Pattern[str] | None:
-        if self.labels is None:
-            return None
-        return re.compile(
-            "".join(".+" if i % 2 else re.escape(s) for i, s in enumerate(re.split(r"(\{\w+\})", self.labels)))
-        )
+    def layouts(self) -> list[Layout]:
+        """The main layout and the others, in the order in which they are tried."""
+        return [Layout(pictures=self.pictures, labels=self.labels), *self.other_layouts]
+
+    @cached_property
+    def _beside_pattern(self) -> re.Pattern[str] | None:
+        return None if self.beside is None else re.compile(self.beside)
 
     def is_label(self, path: str) -> bool:
         """Whether a path relative to SOURCE is a label map of this dataset."""
-        return self._label_pattern is not None and self._label_pattern.fullmatch(path) is not None
+        return any(layout.is_label(path) for layout in self.layouts)
+
+    def is_beside(self, path: str) -> bool:
+        """Whether a path relative to SOURCE belongs to the dataset without being a picture or a label map."""
+        listed = any(rule.ids == path for rule in self.splits.values())
+        return listed or (self._beside_pattern is not None and self._beside_pattern.match(path) is not None)
+
+    def parts(self, path: str) -> dict[str, str] | None:
+        """The named parts of the path of a picture, or None where it fits no picture."""
+        return next((parts for layout in self.layouts if (parts := layout.parts(path)) is not None), None)
 
     def picture(self, path: str) -> PictureName | None:
         """What the path of a picture (relative to SOURCE, `/` between parts) says, or None where it fits no picture."""
-        match = re.match(self.pictures, path)
-        if match is None:
-            return None
-        parts = match.groupdict()
-        return PictureName(self.labels and self.labels.format(**parts), parts.get("group"))
+        for layout in self.layouts:
+            parts = layout.parts(path)
+            if parts is not None:
+                return PictureName(layout.label_of(parts), parts.get("group"))
+        return None
+
+    def selection(self, split: str | None, read_text: ReadText) -> Selection:
+        """Which files are inputs of a split.
+
+        Args:
+            split: as given to `--split`; None takes the pictures of every split.
+            read_text: reads a file below SOURCE, for the splits that a list of ids makes.
+
+        Raises:
+            InputError: the dataset has splits and this is none of them, or its list of ids cannot be read.
+        """
+        if split is None or not self.splits:
+            return Selection(self, None)
+        if split not in self.splits:
+            what = f"dataset '{self.name}' has no such split"
+            raise InputError(what, where=f"--split {split}", hint=f"choose from {', '.join(self.splits)}")
+        rule = self.splits[split]
+        ids = None if rule.ids is None else read_ids(rule.ids, read_text, hint=self.source or None)
+        return Selection(self, split, ids, rule)
+
+    def missing_data_error(self, where: object, *, what: str = "picture", split: str | None = None) -> InputError:
+        """The error for a source that lacks the data: says from where to fetch them and into which folders."""
+        of_split = "" if split is None else f", split '{split}',"
+        hint = self.source or f"pictures match {self.pictures}"
+        return InputError(f"no {what} of dataset '{self.name}'{of_split} in the source", where=where, hint=hint)
 
     def classes_of(self, labels: np.ndarray) -> np.ndarray:
         """Map label values of a file to stored classes.
@@ -102,7 +195,7 @@ class DatasetSpec(StrictModel):
             InputError: a value is neither a class nor ignored.
         """
         table = np.full(65536, -1, np.int32)
-        table[: len(self.classes)] = np.arange(len(self.classes))
+        table[self.first_label : self.first_label + len(self.classes)] = np.arange(len(self.classes))
         for value, target in self.label_map.items():
             table[value] = target
         table[self.ignore] = IGNORE
@@ -113,6 +206,20 @@ class DatasetSpec(StrictModel):
                 f"label value {wrong[0]} is no class of dataset '{self.name}'", hint="map or ignore it in the spec"
             )
         return mapped.astype(np.uint16)
+
+    def class_set(self, name: str) -> ClassTable:
+        """A coarser or smaller set of classes, with the table that makes its labels from stored ones.
+
+        Raises:
+            InputError: the dataset has no such set (lists those it has).
+        """
+        if name not in self.class_sets:
+            have = f"choose from {', '.join(self.class_sets)}" if self.class_sets else "its spec has no 'class_sets'"
+            raise InputError(f"dataset '{self.name}' has no such set of classes", where=name, hint=have)
+        chosen = self.class_sets[name]
+        table = np.full(65536, IGNORE, np.uint16)
+        table[: len(chosen.of)] = [IGNORE if target is None else target for target in chosen.of]
+        return ClassTable(chosen.classes, table)
 
 
 def builtin_datasets() -> list[str]:

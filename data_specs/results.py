@@ -36,6 +36,8 @@ class DataRef(StrictModel):
     split: str
     num_pictures: int
     fingerprint: str
+    class_set: str | None = None
+    """The spec's set of classes that labels were read in; None as they are stored."""
 
 
 class Tile(StrictModel):
@@ -106,7 +108,8 @@ class Results(StrictModel):
     versions: dict[str, str]
     """Library versions of the last evaluation written."""
     evaluations: dict[str, Evaluation] = {}
-    """By name: `linear`, `cluster-27 greedy train-fitted`, `linear-without-0006R0`, `linear-over-groups`."""
+    """By name: `linear`, `cluster-27 greedy train-fitted`, `linear-without-0006R0`, `linear-over-groups`; where labels
+    were read in a set of classes, its name stands before it: `classes-19 linear`."""
 
     def with_evaluation(self, name: str, evaluation: Evaluation) -> Results:
         """These results with one entry added or replaced."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -32,19 +33,31 @@ def parse(model: type[Model], data: Mapping[str, Any], *, where: object) -> Mode
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"]) or model.__name__
+    path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown setting '{path}' (choices: {', '.join(_fields_beside(model, first['loc']))})"
     message = first["msg"].removeprefix("Value error, ")
-    more = error.error_count() - 1
-    return f"'{path}': {message}" + (f" (and {more} more)" if more else "")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if not path and message.startswith("'"):
+        return message + more  # a check across fields, which names them itself
+    return f"'{path or model.__name__}': {message}{more}"
 
 
 def _fields_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Names of the fields that stand where the unknown one was given."""
+    found: object = model
     for part in location[:-1]:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
-        model = annotation
-    return list(model.model_fields)
+        if _is_model(found) and part in found.model_fields:
+            found = found.model_fields[part].annotation
+        else:
+            found = next(reversed(get_args(found)), None)  # an entry of a list or a mapping
+        found = next((choice for choice in get_args(found) if _is_model(choice)), found) if _is_union(found) else found
+    return list((found if _is_model(found) else model).model_fields)
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _is_union(annotation: object) -> bool:
+    return get_origin(annotation) in (Union, UnionType)

@@ -10,6 +10,7 @@ import typer
 
 from vice.data_specs.errors import InputError, run_command
 from vice.data_specs.results import Evaluation, Results
+from vice.evaluate.names import in_classes
 from vice.evaluate.options import ClusterOptions, Drawing, KMeansSettings, LinearOptions, ProbeSettings
 from vice.evaluate.scenes import open_pair
 from vice.evaluate.summary import print_scores
@@ -36,6 +37,10 @@ CheckpointPath = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A fi
 TrainShards = Annotated[Path, typer.Option("--train", help="Labelled shards that probes and clusters are fitted on.")]
 ValShards = Annotated[Path, typer.Option("--val", help="Labelled shards that are scored; same classes.")]
 RunDir = Annotated[Path, typer.Option("--run-dir", help="Folder of results.json and pictures, of one checkpoint.")]
+ClassSetName = Annotated[
+    str | None,
+    typer.Option("--classes", metavar="SET", help="Score in this set of classes of the spec.", show_default=False),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the drawn pixels and of k-means.")]
 PixelsPerPicture = Annotated[int, typer.Option(min=1, help="Pixels drawn from each train picture.")]
 MaxVectors = Annotated[int, typer.Option(min=1, help="Pixels drawn from all of them together, at most.")]
@@ -54,6 +59,7 @@ def linear(
     leave_one_group_out: Annotated[
         bool, typer.Option("--leave-one-group-out", help="Also test each group by a probe fitted on all others.")
     ] = False,
+    classes: ClassSetName = None,
     seed: Seed = 0,
     pixels_per_picture: PixelsPerPicture = DRAWING.pixels_per_picture,
     max_vectors: MaxVectors = DRAWING.max_vectors,
@@ -64,11 +70,12 @@ def linear(
     from vice.evaluate.groups import evaluate_without_groups, groups_of
     from vice.evaluate.linear import evaluate_linear
 
-    job = _open(checkpoint, train, val, run_dir, device)
+    job = _open(checkpoint, train, val, run_dir, device, classes)
     if leave_one_group_out:
         groups_of((job.train, job.val))  # refused now rather than after the first evaluation
     options = LinearOptions(Drawing(seed, pixels_per_picture, max_vectors), ProbeSettings(l2=l2))
-    entries = {"linear": evaluate_linear(job.encoders, job.train, job.val, options=options, run_dir=run_dir)}
+    evaluation = evaluate_linear(job.encoders, job.train, job.val, options=options, run_dir=run_dir)
+    entries = {in_classes("linear", classes): evaluation}
     results = _keep(run_dir, job.results, entries)
     if leave_one_group_out:
         entries = evaluate_without_groups(
@@ -88,6 +95,7 @@ def cluster(
     val: ValShards,
     run_dir: RunDir,
     k: Annotated[list[int], typer.Option("--k", min=1, help="Number of clusters; give it several times.")] = [27],  # noqa: B006 - Typer reads the default, nothing changes it
+    classes: ClassSetName = None,
     seed: Seed = 0,
     pixels_per_picture: PixelsPerPicture = DRAWING.pixels_per_picture,
     max_vectors: MaxVectors = DRAWING.max_vectors,
@@ -102,7 +110,7 @@ def cluster(
     """Cluster the embedding by FAISS k-means and score clusters as classes, by greedy and Hungarian matching."""
     from vice.evaluate.cluster import evaluate_cluster
 
-    job = _open(checkpoint, train, val, run_dir, device)
+    job = _open(checkpoint, train, val, run_dir, device, classes)
     options = ClusterOptions(
         tuple(dict.fromkeys(k)),
         Drawing(seed, pixels_per_picture, max_vectors),
@@ -132,9 +140,9 @@ class Job(NamedTuple):
     results: Results
 
 
-def _open(checkpoint: Path, train: Path, val: Path, run_dir: Path, device: str) -> Job:
+def _open(checkpoint: Path, train: Path, val: Path, run_dir: Path, device: str, class_set: str | None) -> Job:
     """Check everything that can be wrong before anything is computed, the data before what needs torch."""
-    shards = open_pair(train, val)
+    shards = open_pair(train, val, class_set=class_set)
 
     from vice.evaluate.encoders import checkpoint_encoders
     from vice.evaluate.record import open_record

@@ -24,7 +24,7 @@ from vice.evaluate.gallery import Gallery
 from vice.evaluate.kmeans import Clusters, fit_clusters, too_few_vectors
 from vice.evaluate.matching import RULES, as_classes, greedy
 from vice.evaluate.metrics import count_pairs, score
-from vice.evaluate.names import CLEAN, CONDITIONS
+from vice.evaluate.names import CLEAN, CONDITIONS, in_classes
 from vice.evaluate.options import ClusterOptions, KMeansSettings
 from vice.evaluate.pictures import class_colours, palette
 from vice.evaluate.predictions import Counts, View, count, views
@@ -66,17 +66,18 @@ def evaluate_cluster(
         WorkError: a sample cannot be read.
     """
     started = time.perf_counter()
-    classes = train.spec.classes
+    classes = train.classes
     num_pixels = options.drawing.pixels_of_each(len(train))
     _check_enough_vectors(train, num_pixels, max(options.num_clusters))
     pictures = scenes([train], "train pictures")
     vectors = collect(pictures, encoders, num_pixels=num_pixels, seed=options.drawing.seed, labelled_only=False)
     found = {k: find_clusters(vectors, k, classes=classes, settings=options.kmeans) for k in options.num_clusters}
-    galleries = {k: _gallery(run_dir, k, found[k], num_pictures=len(val)) for k in found}
+    names = {k: in_classes(f"cluster-{k}", val.class_set) for k in found}
+    galleries = {k: _gallery(run_dir, names[k], k, found[k], num_pictures=len(val)) for k in found}
     counts = _count_val(val, encoders, found, galleries.values(), options)
     seconds = time.perf_counter() - started
     return {
-        f"cluster-{k} {rule} {split}-fitted": Evaluation(
+        f"{names[k]} {rule} {split}-fitted": Evaluation(
             kind="cluster",
             settings=_settings(options, found[k], vectors, num_pixels, rule, split),
             train=data_ref(train),
@@ -105,7 +106,7 @@ def _count_val(
 
     heads = {e.name: {str(k): by_encoder[e.name].clusters.head for k, by_encoder in found.items()} for e in encoders}
     seen = views(scenes([val], "val pictures"), encoders, heads, conditions_seed=options.conditions_seed)
-    return count(seen, heads, num_classes=len(val.spec.classes), keep=draw)
+    return count(seen, heads, num_classes=len(val.classes), keep=draw)
 
 
 def _check_enough_vectors(train: Shards, num_pixels: int, num_clusters: int) -> None:
@@ -164,7 +165,7 @@ def confusions(
     return {condition: as_classes(of_condition, classes) for condition, of_condition in counts.items()}
 
 
-def _gallery(run_dir: Path, num_clusters: int, found: Mapping[str, Found], *, num_pictures: int) -> Gallery:
+def _gallery(run_dir: Path, name: str, num_clusters: int, found: Mapping[str, Found], *, num_pictures: int) -> Gallery:
     """Draws clusters in colours of their own, and as the classes that the greedy rule reads from the train labels."""
     colours = palette(num_clusters)
     classes = {name: greedy(of_encoder.train_counts) for name, of_encoder in found.items()}
@@ -175,7 +176,7 @@ def _gallery(run_dir: Path, num_clusters: int, found: Mapping[str, Found], *, nu
         "clusters": lambda view: colours[view.predictions[head]],
         "clusters as classes": lambda view: class_colours[classes[view.encoder][view.predictions[head]]],
     }
-    return Gallery(run_dir, f"cluster-{num_clusters}", painters, num_classes=num_classes, num_pictures=num_pictures)
+    return Gallery(run_dir, name, painters, num_classes=num_classes, num_pictures=num_pictures)
 
 
 def _settings(

@@ -17,6 +17,7 @@ from vice.data_specs.fingerprint import fingerprint
 from vice.data_specs.results import DataRef, Evaluation, Score
 from vice.evaluate.encoders import Encoder
 from vice.evaluate.linear import collect_labelled, fit_probes, settings_of, test_probes
+from vice.evaluate.names import in_classes
 from vice.evaluate.options import LinearOptions
 from vice.evaluate.scenes import data_ref, scenes
 from vice.pipeline.shards import Shards
@@ -44,7 +45,7 @@ def evaluate_without_groups(
         WorkError: a sample cannot be read.
     """
     started = time.perf_counter()
-    pool, classes = (train, val), train.spec.classes
+    pool, classes = (train, val), train.classes
     groups = groups_of(pool)
     num_pixels = options.drawing.pixels_of_each(len(groups))
     everything = scenes(pool, "pictures of all groups")
@@ -57,7 +58,7 @@ def evaluate_without_groups(
         pictures = scenes(pool, f"pictures of {group}", numbers=numbers)
         settings = settings_of(options, fits, num_pixels=num_pixels, num_vectors=int(others.sum()))
         settings |= {"group_left_out": str(group)} | _seen_by_encoder(pool, encoder_shards)
-        entries[f"linear-without-{group}"] = Evaluation(
+        entries[in_classes(f"linear-without-{group}", train.class_set)] = Evaluation(
             kind="linear",
             settings=settings,
             train=_pool_ref(pool, f"without {group}", num_pictures=len(groups) - len(numbers)),
@@ -66,7 +67,7 @@ def evaluate_without_groups(
             seconds=time.perf_counter() - started,
         )
         started = time.perf_counter()
-    return {**entries, MEAN_OVER_GROUPS: _mean(entries, pool, encoder_shards)}
+    return {**entries, in_classes(MEAN_OVER_GROUPS, train.class_set): _mean(entries, pool, encoder_shards)}
 
 
 def groups_of(pool: Sequence[Shards]) -> np.ndarray:
@@ -89,7 +90,8 @@ def _pool_ref(pool: Sequence[Shards], part: str, *, num_pictures: int) -> DataRe
     whole = data_ref(pool[0])
     splits = " + ".join(data_ref(shards).split for shards in pool)
     name = fingerprint({"shards": [shards.fingerprint for shards in pool], "part": part})
-    return DataRef(dataset=whole.dataset, split=f"{splits}, {part}", num_pictures=num_pictures, fingerprint=name)
+    changes = {"split": f"{splits}, {part}", "num_pictures": num_pictures, "fingerprint": name}
+    return whole.model_copy(update=changes)
 
 
 def _seen_by_encoder(pool: Sequence[Shards], encoder_shards: str) -> dict[str, object]:

@@ -18,6 +18,7 @@ from vice.evaluate.encoders import Encoder
 from vice.evaluate.features import Vectors, collect
 from vice.evaluate.gallery import Gallery
 from vice.evaluate.metrics import score
+from vice.evaluate.names import in_classes
 from vice.evaluate.options import LinearOptions
 from vice.evaluate.pictures import class_colours, palette, principal_colours
 from vice.evaluate.predictions import View, count, views
@@ -46,11 +47,12 @@ def evaluate_linear(
         WorkError: a sample cannot be read.
     """
     started = time.perf_counter()
-    classes = train.spec.classes
+    classes = train.classes
     num_pixels = options.drawing.pixels_of_each(len(train))
     vectors = collect_labelled(scenes([train], "train pictures"), encoders, num_pixels=num_pixels, options=options)
     fits = fit_probes(vectors, np.full(len(vectors.labels), True), num_classes=len(classes), options=options)
-    gallery = _gallery(run_dir, vectors, num_classes=len(classes), num_pictures=len(val))
+    name = in_classes("linear", val.class_set)
+    gallery = _gallery(run_dir, name, vectors, num_classes=len(classes), num_pictures=len(val))
     scores = test_probes(
         scenes([val], "val pictures"), encoders, fits, classes=classes, options=options, keep=gallery.add
     )
@@ -109,7 +111,7 @@ def test_probes(
     return scores
 
 
-def _gallery(run_dir: Path, vectors: Vectors, *, num_classes: int, num_pictures: int) -> Gallery:
+def _gallery(run_dir: Path, name: str, vectors: Vectors, *, num_classes: int, num_pictures: int) -> Gallery:
     """Draws predictions in the classes' colours, and embeddings by an encoder's three main directions."""
     colours = palette(num_classes)
     bases = {name: principal_colours(embeddings) for name, embeddings in vectors.embeddings.items()}
@@ -117,7 +119,7 @@ def _gallery(run_dir: Path, vectors: Vectors, *, num_classes: int, num_pictures:
         "prediction": lambda view: colours[view.predictions[PROBE]],
         "embedding": lambda view: bases[view.encoder].paint(view.embedding, *view.scene.labels.shape),
     }
-    return Gallery(run_dir, "linear", painters, num_classes=num_classes, num_pictures=num_pictures)
+    return Gallery(run_dir, name, painters, num_classes=num_classes, num_pictures=num_pictures)
 
 
 def settings_of(

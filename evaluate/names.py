@@ -7,3 +7,8 @@ COLOUR_POSITION = "colour + position"
 CLEAN = "clean"
 CHANGED_LIGHT = "changed light"
 CONDITIONS = (CLEAN, CHANGED_LIGHT)
+
+
+def in_classes(name: str, class_set: str | None) -> str:
+    """Name of an evaluation whose labels were read in a set of classes: results of different sets never mix."""
+    return name if class_set is None else f"classes-{class_set} {name}"

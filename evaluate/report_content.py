@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vice.data_specs.results import DataRef, Evaluation, Results, Score, Tile
-from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR_POSITION, TRAINED, UNTRAINED
+from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR_POSITION, TRAINED, UNTRAINED, in_classes
 
+HEADLINE_LINEAR = {
+    "linear": "Linear mIoU",
+    "linear-over-groups": "Linear mIoU on groups the probe was not fitted on",
+}
 HEADLINE_MATCHING = "greedy train-fitted"
 """The one of the four mappings of clusters that the summary tells: it has seen no val label and suits any K."""
 
@@ -125,14 +129,20 @@ def summary(run: Run) -> list[str]:
         sentences[0] += f"; loss {curve.loss[-1]:.2f}, {abs(gap):.2f} {'below' if gap > 0 else 'above'} ln K."
     else:
         sentences[0] += "."
-    if "linear" in evaluations:
-        sentences += _compared("Linear mIoU", evaluations["linear"])
-    if "linear-over-groups" in evaluations:
-        sentences += _compared("Linear mIoU on groups the probe was not fitted on", evaluations["linear-over-groups"])
+    for class_set in dict.fromkeys(evaluation.val.class_set for evaluation in evaluations.values()):
+        for plain, what in HEADLINE_LINEAR.items():
+            name = in_classes(plain, class_set)
+            if name in evaluations:
+                sentences += _compared(_in_words(what, class_set), evaluations[name])
     for name, evaluation in evaluations.items():
         if evaluation.kind == "cluster" and name.endswith(HEADLINE_MATCHING):
-            sentences += _compared(f"mIoU of {evaluation.settings['kmeans']['num_clusters']} clusters", evaluation)
+            what = f"mIoU of {evaluation.settings['kmeans']['num_clusters']} clusters"
+            sentences += _compared(_in_words(what, evaluation.val.class_set), evaluation)
     return sentences
+
+
+def _in_words(what: str, class_set: str | None) -> str:
+    return what if class_set is None else f"{what} in the set of classes {class_set}"
 
 
 def _compared(what: str, evaluation: Evaluation) -> Iterator[str]:

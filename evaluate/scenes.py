@@ -29,18 +29,19 @@ class Scene(NamedTuple):
     """Classes or IGNORE."""
 
 
-def open_pair(train: Path, val: Path) -> tuple[Shards, Shards]:
-    """Open train and val shards for an evaluation with labels.
+def open_pair(train: Path, val: Path, *, class_set: str | None = None) -> tuple[Shards, Shards]:
+    """Open train and val shards for an evaluation with labels, as stored or in a coarser set of classes of the spec.
 
     Raises:
-        InputError: a folder is no complete OUT or has no labels, the classes differ, or both are the same data.
+        InputError: a folder is no complete OUT, has no labels or no such set of classes, the classes differ, or both
+            are the same data.
     """
-    pair = Shards(train), Shards(val)
+    pair = Shards(train, class_set=class_set), Shards(val, class_set=class_set)
     for shards in pair:
         if not shards.has_labels:
             hint = "shard labelled pictures with vice-prep shard --dataset SPEC"
             raise InputError("these shards have no labels", where=shards.address, hint=hint)
-    ours, theirs = (shards.spec.classes for shards in pair)
+    ours, theirs = (shards.classes for shards in pair)
     if ours != theirs:
         what = f"train has {len(ours)} classes ({_some(ours)}), val has {len(theirs)} ({_some(theirs)})"
         raise InputError(f"the classes differ: {what}", where=val, hint="shard both with the same --dataset")
@@ -92,6 +93,7 @@ def data_ref(shards: Shards) -> DataRef:
         split=shards.record.settings.split,
         num_pictures=len(shards),
         fingerprint=shards.fingerprint,
+        class_set=shards.class_set,
     )
 
 

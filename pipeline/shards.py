@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -55,14 +55,17 @@ class Shards:
 
     Args:
         out: the OUT folder, on a disk or an object store (`s3://…`, `gs://…`).
+        class_set: give labels in this set of classes of the spec (`27`), rather than as stored.
 
     Raises:
-        InputError: not a complete folder of shards of this format version.
+        InputError: not a complete folder of shards of this format version, or no such set of classes.
     """
 
-    def __init__(self, out: str | Path | Storage):
+    def __init__(self, out: str | Path | Storage, *, class_set: str | None = None):
         self.storage = open_storage(out)
         self.record = read_dataset_record(self.storage)
+        self.class_set = class_set
+        self._class_table = None if class_set is None else self.spec.class_set(class_set)
         self._members: dict[str, list[dict[str, tuple[int, int]]]] = {}
 
     def __len__(self) -> int:
@@ -114,6 +117,11 @@ class Shards:
     def spec(self) -> DatasetSpec:
         """The dataset's spec, as it was when sharded."""
         return self.record.dataset
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes that labels are given in: the spec's, or those of the asked set."""
+        return self.spec.classes if self._class_table is None else self._class_table.classes
 
     @property
     def fingerprint(self) -> str:
@@ -190,7 +198,10 @@ class Shards:
         members += [f"{layer}.png" for layer in layers]
         members += [LABELS_MEMBER] if self.manifest["has_labels"][number].as_py() else []
         data = dict(zip(members, self.read(number, members), strict=True))
-        return decode_sample(self.keys[number], data, self.record, self.where(number))
+        sample = decode_sample(self.keys[number], data, self.record, self.where(number))
+        if self._class_table is None or sample.labels is None:
+            return sample
+        return replace(sample, labels=self._class_table.table[sample.labels])
 
     def decode(self, data: bytes, flags: int, number: int) -> np.ndarray:
         """Decode a member of a sample with OpenCV's `flags`.

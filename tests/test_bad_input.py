@@ -48,7 +48,7 @@ def test_unknown_dataset_layer_and_preset(tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "a.jpg").write_bytes(b"x")
     shard = ("vice-prep", "shard", tmp_path / "source", tmp_path / "out")
-    assert "camvid, image_folder, scenes" in fails(*shard, "--dataset", "kamvid")
+    assert "ade20k, camvid, cityscapes, coco_stuff, image_folder, scenes" in fails(*shard, "--dataset", "kamvid")
     assert "METHOD:SIZE" in fails(*shard, "--regions", "slic")
     assert "scenes-demo" in launch(tmp_path, tmp_path / "run", preset="scene-demo")
 

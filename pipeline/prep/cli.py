@@ -40,7 +40,9 @@ def shard(
     dataset: Annotated[
         str, typer.Option(metavar="SPEC", help="Dataset spec: a name that comes with the package, or a .yaml file.")
     ] = "image_folder",
-    split: Annotated[str, typer.Option(metavar="NAME", help="Name of the split.")] = "train",
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the split, one of SPEC's where it has any.")
+    ] = "train",
     regions: Annotated[
         list[str], typer.Option(metavar="LAYER", help="Region layer, as slic:20 or slico:30,iterations=5; repeatable.")
     ] = ["slic:20"],  # noqa: B006 - Typer reads the default, nothing changes it

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -65,23 +66,28 @@ class Inputs:
         return Input(path, self.tars.names[self.tars.tar[number]], Place(offset, size), label)
 
 
-def find_inputs(source: str, spec: DatasetSpec) -> Inputs:
-    """List every file of the source that is neither hidden nor a label map of the spec; of a tar, every sample.
+def find_inputs(source: str | Path, spec: DatasetSpec, split: str | None = None) -> Inputs:
+    """List every file of the source that is not hidden and, by the spec, an input of the split; of a tar, every sample.
 
     Raises:
-        InputError: no such source, not readable, or no input in it.
+        InputError: no such source, not readable, no such split, no input in it, or not the dataset.
     """
-    listing = open_source(str(source))
-    table = _Table()
+    listing = open_source(str(source), missing_hint=spec.source)
+    selection = spec.selection(split, lambda path: listing.storage.read(path).decode())
+    table = _Table(spec)
     for path, size in listing.entries:
-        if spec.is_label(path):
+        if path.lower().endswith(".tar"):
             table.note(path, size)
-        elif path.lower().endswith(".tar"):
-            table.note(path, size)
-            table.add_tar(path, tar_inputs(listing.storage, path, spec))
-        else:
+            table.add_tar(path, tar_inputs(listing.storage, path, selection))
+        elif selection.is_input(path):
             table.note(path, size)
             table.add(path)
+        elif spec.is_label(path):
+            table.note(path, size)
+            table.has_label = True
+    selection.check_present(has_picture=table.has_picture, has_label=table.has_label, where=source)
+    for line in selection.identity():
+        table.note(line, 0)
     inputs = table.finish(listing)
     if not len(inputs):
         hint = "hidden files and label maps do not count" if table.noted else "give the folder that the pictures are in"
@@ -93,6 +99,9 @@ def find_inputs(source: str, spec: DatasetSpec) -> Inputs:
 class _Table:
     """Inputs while they are being listed, kept as Arrow arrays."""
 
+    spec: DatasetSpec
+    has_picture: bool = False
+    has_label: bool = False
     noted: int = 0
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     chunks: list[pa.Array] = field(default_factory=list)
@@ -113,12 +122,15 @@ class _Table:
         """Add a file by itself."""
         self.pending.append(os.fsencode(path))
         self.plain += 1
+        self.has_picture = self.has_picture or self.spec.picture(path) is not None
         if len(self.pending) >= _CHUNK:
             self._pack()
 
     def add_tar(self, name: str, found: list[Input]) -> None:
         """Add the inputs of a tar."""
         self._close_plain()
+        self.has_picture = self.has_picture or any(self.spec.picture(one.path) for one in found)
+        self.has_label = self.has_label or any(one.label for one in found)
         self.problems |= {one.path: one.problem for one in found if one.problem}
         self.pending += [os.fsencode(one.path) for one in found]
         number = np.where([one.picture is None for one in found], _NO_TAR, len(self.tars))

@@ -96,7 +96,7 @@ def make_plan(source: str | Path, settings: PrepSettings, spec: DatasetSpec) -> 
         raise InputError("region layer given twice", where=twice[0], hint="give each --regions once")
     if len(settings.split) > _LONGEST_SPLIT:
         raise InputError(f"longer than {_LONGEST_SPLIT} characters", where=f"--split {settings.split}")
-    inputs = find_inputs(str(source), spec)
+    inputs = find_inputs(str(source), spec, settings.split)
     order = shuffled(inputs, settings.seed, tar_window=settings.tar_window)
     order = order.astype(np.uint32) if len(order) < 2**32 else order
     return Plan(str(source), inputs, order, spec, settings, implementation(settings))

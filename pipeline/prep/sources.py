@@ -38,12 +38,13 @@ class Listing:
     """Whether every file below the root belongs to it, so that OUT must not lie there."""
 
 
-def open_source(source: str) -> Listing:
+def open_source(source: str, *, missing_hint: str = "") -> Listing:
     """List a source.
 
     Args:
         source: a folder, a glob (`photos/**/*.jpg`), a list (a path per line, or a column `path`; relative to the list
             or absolute), or a tar; each a path or `s3://…`, `gs://…`.
+        missing_hint: what to do where there is none such.
 
     Raises:
         InputError: there is none such, or it cannot be read.
@@ -56,7 +57,7 @@ def open_source(source: str) -> Listing:
     if not is_file and _WILD.search(source):
         return _glob(source)
     if not is_file and local:
-        raise InputError("no such source", where=source, hint=_KINDS)
+        raise InputError("no such source", where=source, hint=missing_hint or _KINDS)
     if not is_file:
         return _folder(source)
     if name.lower().endswith(".tar"):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from vice.data_specs.dataset import DatasetSpec
+from vice.data_specs.selection import Selection
 from vice.pipeline.storage.base import Storage
 
 PICTURE_SUFFIXES = frozenset(
@@ -38,7 +39,7 @@ class Input(NamedTuple):
     """Why it cannot be read, where that is known already (of a tar that breaks off)."""
 
 
-def tar_inputs(storage: Storage, tar: str, spec: DatasetSpec) -> list[Input]:
+def tar_inputs(storage: Storage, tar: str, selection: Selection) -> list[Input]:
     """The inputs of a tar, sorted by the bytes of their paths.
 
     Of a sample, the input is its first member with a picture's suffix that is a picture of the spec; where it has none,
@@ -47,7 +48,7 @@ def tar_inputs(storage: Storage, tar: str, spec: DatasetSpec) -> list[Input]:
     Args:
         storage: the source's root.
         tar: path of the tar.
-        spec: how the dataset names its files.
+        selection: which files are inputs.
     """
     members: dict[str, Place] = {}
     problem = None
@@ -56,7 +57,9 @@ def tar_inputs(storage: Storage, tar: str, spec: DatasetSpec) -> list[Input]:
             members[f"{tar}/{name}"] = place
     except (tarfile.TarError, OSError, ValueError) as error:
         problem = f"the tar cannot be read beyond its first {len(members)} files ({error})"
-    inputs = [Input(path, tar, members[path], _label(path, members, spec)) for path in _pictures(members, spec)]
+    inputs = [
+        Input(path, tar, members[path], _label(path, members, selection.spec)) for path in _pictures(members, selection)
+    ]
     if problem is not None:
         inputs.append(Input(tar, problem=problem))
     return sorted(inputs, key=lambda found: found.path.encode("utf-8", "surrogateescape"))
@@ -72,15 +75,15 @@ def _members(storage: Storage, tar: str) -> Iterator[tuple[str, Place]]:
             archive.members = []  # tarfile keeps them all otherwise
 
 
-def _pictures(members: Iterable[str], spec: DatasetSpec) -> Iterator[str]:
+def _pictures(members: Iterable[str], selection: Selection) -> Iterator[str]:
     """The path that stands for each sample."""
     samples: dict[str, list[str]] = {}
     for path in members:
-        if not spec.is_label(path):
+        if selection.is_input(path):
             folder, _, name = path.rpartition("/")
             samples.setdefault(f"{folder}/{name.split('.')[0]}", []).append(path)
     for paths in samples.values():
-        pictures = (path for path in paths if _has_picture_suffix(path) and spec.picture(path) is not None)
+        pictures = (path for path in paths if _has_picture_suffix(path) and selection.spec.picture(path))
         yield next(pictures, paths[0])
 
 

@@ -30,6 +30,7 @@ def spec(classes: list[str] = CLASSES, *, grouped: bool = True) -> DatasetSpec:
         labels="labels/{id}.png",
         classes=classes,
         ignore=[255],
+        class_sets={"2": {"classes": ["warm", "cold"], "of": [0, None, 1, 1]}},
     )
 
 

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from vice.data_specs.results import read_results
@@ -65,6 +66,27 @@ def test_running_again_gives_the_same_numbers(vice_eval, options, checkpoints, t
         assert vice_eval(*command)[0] == 0
         recorded.append([entry.encoders for entry in read_results(tmp_path / "eval").evaluations.values()])
     assert recorded[0] == recorded[1]
+
+
+def test_a_set_of_classes_has_entries_and_pictures_of_its_own(vice_eval, options, checkpoints, tmp_path):
+    """Stored labels, then two classes: `never` counts as bluish, greenish pixels as no class."""
+    for words in ([], ["--classes", "2"]):
+        for command in (["linear", "--leave-one-group-out"], ["cluster", "--k=5", "--restarts=1"]):
+            assert vice_eval(command[0], checkpoints["first"], *options, *command[1:], *words)[0] == 0
+    entries = read_results(tmp_path / "eval").evaluations
+    plain = [name for name in entries if not name.startswith("classes-2 ")]
+    assert sorted(entries) == sorted([*plain, *(f"classes-2 {name}" for name in plain)]) and "linear" in plain
+    for name in plain:
+        stored, coarse = entries[name], entries[f"classes-2 {name}"]
+        assert (stored.train.class_set, stored.val.class_set) == (None, None)
+        assert (coarse.train.class_set, coarse.val.class_set) == ("2", "2")
+        before, after = (np.sum(e.encoders["trained"]["clean"].confusion, axis=1) for e in (stored, coarse))
+        assert list(coarse.encoders["trained"]["clean"].iou) == ["warm", "cold"]
+        assert after.tolist() == [before[0], before[2] + before[3]] and before[1] > 0
+        assert not {tile.file for tile in stored.tiles} & {tile.file for tile in coarse.tiles}
+    assert vice_eval("report", tmp_path / "eval", "--output", tmp_path / "report.html")[0] == 0
+    assert "Linear mIoU in the set of classes 2: " in (tmp_path / "report.html").read_text(encoding="utf-8")
+    refused(vice_eval("linear", checkpoints["first"], *options, "--classes", "3"), "choose from 2")
 
 
 def refused(result: tuple[int, str, str], message: str) -> None:

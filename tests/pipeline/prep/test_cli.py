@@ -38,7 +38,7 @@ def test_help_shows_a_complete_example(run, name):
         (["{tmp}/full", "{tmp}/full"], "OUT lies in the source folder"),
         (["{tmp}/full", "{tmp}/full/shards"], "OUT lies in the source folder"),
         (["{tmp}/full", "{tmp}/foreign"], "OUT is not empty (holds notes.txt): {tmp}/foreign; give a new"),
-        (["{tmp}/full", "{tmp}/out", "--dataset", "nothing"], "unknown dataset: 'nothing'; choose from camvid,"),
+        (["{tmp}/full", "{tmp}/out", "--dataset", "nothing"], "unknown dataset: 'nothing'; choose from ade20k,"),
         (
             ["{tmp}/full", "{tmp}/out", "--regions", "felzenszwalb:20"],
             "'method': Input should be 'slic', 'slico' or 'mslic'",
