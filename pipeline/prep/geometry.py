@@ -20,6 +20,13 @@ _TURNS = {
     8: lambda a: a[:, ::-1].swapaxes(0, 1),
 }
 """EXIF orientation to what turns the stored rows and columns upright."""
+_INVERSE = {6: 8, 8: 6}
+"""The orientations whose turn is not its own inverse."""
+
+
+def turn_back(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo the turn of an EXIF orientation on [h, w, ...]; a view."""
+    return _TURNS[_INVERSE.get(orientation, orientation)](array)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def _make_sample(root: Path, path: str, key: str, spec: DatasetSpec, settings: P
     data = _read(root / path, "read", "the file")
     picture = standardise(data, settings)
     regions = {layer.name: region_map(picture.pixels, layer) for layer in settings.regions}
-    labels = _stored_labels(root, name, spec, picture)
+    labels = _stored_labels(root, name, spec, picture, settings.max_pixels)
     num_regions = {layer: int(ids.max()) + 1 for layer, ids in regions.items()}
     row = _row(key, path, data, name, picture, num_regions)
 
@@ -89,11 +89,13 @@ def _row(
     }
 
 
-def _stored_labels(root: Path, name: PictureName, spec: DatasetSpec, picture: StandardPicture) -> np.ndarray | None:
+def _stored_labels(
+    root: Path, name: PictureName, spec: DatasetSpec, picture: StandardPicture, max_pixels: int
+) -> np.ndarray | None:
     """The label map as stored, uint16 [h, w], classes or IGNORE; None where the dataset has no labels."""
     if name.label is None:
         return None
-    values = decode_labels(_read(root / name.label, "labels", "its label map"))
+    values = decode_labels(_read(root / name.label, "labels", "its label map"), max_pixels)
     width, height = picture.source_size
     if values.shape != (height, width):
         size = f"{values.shape[1]} × {values.shape[0]}"
