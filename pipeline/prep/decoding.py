@@ -26,7 +26,7 @@ from PIL import (  # importing a plugin registers its format
     Image,
     Jpeg2KImagePlugin,  # noqa: F401
     JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
+    PngImagePlugin,
     PpmImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
@@ -55,6 +55,8 @@ _DECODED_KINDS = (
 
 _MAX_JPEG_SCANS = 100
 """Encoders write at most a few dozen; a small file of thousands takes hours."""
+_MAX_PNG_TEXT = 16_000_000
+"""Bytes of a PNG's colour profile or text once inflated: a large one is no reason to refuse good pixels."""
 _BAND = 64
 """Rows that are converted at once: what conversions take of memory does not grow with the picture."""
 
@@ -106,8 +108,9 @@ def _opened(data: bytes, max_pixels: int, *, stage: str = "picture") -> Iterator
     """Open with Pillow under the given limit; whatever is raised inside becomes a rejection."""
     with _process_state, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pillows_limit = Image.MAX_IMAGE_PIXELS
+        pillows_limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
         Image.MAX_IMAGE_PIXELS = max_pixels / 2  # it raises at the double; also where a frame is larger than the screen
+        PngImagePlugin.MAX_TEXT_CHUNK = _MAX_PNG_TEXT
         try:
             try:
                 image = Image.open(BytesIO(data), formats=_FORMATS)
@@ -121,7 +124,7 @@ def _opened(data: bytes, max_pixels: int, *, stage: str = "picture") -> Iterator
                 _refuse_lying_header(image, data, max_pixels, stage)
                 yield image
         finally:
-            Image.MAX_IMAGE_PIXELS = pillows_limit
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = pillows_limits
 
 
 def _unknown(data: bytes, stage: str) -> str:
@@ -254,7 +257,7 @@ def _rgb_of_16_bits(data: bytes) -> np.ndarray:
 
 def _over_white(rgba: np.ndarray, white: int) -> np.ndarray:
     """Lay [h, w, 4], values 0..white, over white: [h, w, 3]."""
-    alpha = rgba[..., 3:].astype(np.uint64)
+    alpha = rgba[..., 3:].astype(np.uint32)  # white squared fits
     return (rgba[..., :3] * alpha + white * (white - alpha) + white // 2) // white
 
 

@@ -20,6 +20,9 @@ MIN_SIDE = 32
 MAX_SIDE = 65_500
 """What a JPEG can hold."""
 
+MAX_STORED_PIXELS = 1 << 30
+"""What OpenCV decodes, as a reader of the shards does."""
+
 JPEG_QUALITY = 95
 
 
@@ -53,8 +56,8 @@ def standardise(data: bytes, settings: PrepSettings) -> StandardPicture:
     if min(geometry.crop[2:]) < MIN_SIDE:
         width, height = geometry.crop[2:]
         raise Rejected("picture", f"{width} × {height} is smaller than {MIN_SIDE} pixels")
-    if max(geometry.crop[2:]) > MAX_SIDE:
-        raise Rejected("picture", f"would be stored with a side of more than {MAX_SIDE:,} pixels")
+    if max(geometry.crop[2:]) > MAX_SIDE or geometry.crop[2] * geometry.crop[3] > MAX_STORED_PIXELS:
+        raise Rejected("picture", "too large to be stored: choose a smaller max_side")
     stored, pixels = data, _original_pixels(data, header, geometry, settings)
     kept = pixels is not None
     if pixels is None:
@@ -71,7 +74,7 @@ def _original_pixels(data: bytes, header: Header, geometry: Geometry, settings: 
     if pixels is None or not clean or pixels.shape[:2] != (header.height, header.width):
         return None
     # Readers differ in which damaged EXIF they still follow, so a file that has one must decode alike either way.
-    if b"Exif\0\0" in data[:65536] and not np.array_equal(pixels, decode_rgb(data, turn=False)[0]):
+    if b"Exif\0\0" in data and not np.array_equal(pixels, decode_rgb(data, turn=False)[0]):
         return None
     return pixels
 
