@@ -63,7 +63,8 @@ _BAND = 64
 _EXIF_ORIENTATION = 0x0112
 _TIFF_SUBFILE, _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_TILE = 0x00FE, 0x0102, 0x0106, (0x0142, 0x0143)
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
-_JPEG_WARNING = re.compile(r"JPEG|progression sequence|SOS parameters|Adobe color")
+_JPEG_WARNING = re.compile(r"JPEG|progression sequence|SOS parameters|Adobe color|JFIF revision")
+"""Every warning of libjpeg, harmless ones too: it tells only the first of a file's."""
 _HUFFMAN_8_BIT = {0xC0, 0xC1, 0xC2}
 _FRAME_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -321,6 +322,7 @@ def _walk_jpeg(data: bytes) -> _Jpeg:
         match = _JPEG_MARKER.search(data, position)
         if match is None:
             return _Jpeg(sizes, scans, plain=False)
+        plain = plain and (scans > 0 or match.start() == position)  # some readers want segment after segment
         marker, position = data[match.start() + 1], match.end()
         if marker == 0xD9:
             return _Jpeg(sizes, scans, plain and len(sizes) == 1 and position == len(data))

@@ -32,6 +32,9 @@ ARITHMETIC = base64.b85decode(
 """40 × 34 pixels in arithmetic coding, which no library here writes; the red channel is x + 2 y."""
 
 
+PLAIN = jpeg(PIXELS)
+
+
 def saved(pixels, form, mode=None, **options):
     image, buffer = Image.fromarray(pixels), io.BytesIO()
     (image.convert(mode) if mode else image).save(buffer, form, **options)
@@ -94,6 +97,16 @@ class TestKeptJpegs:
 
 
 class TestOtherJpegs:
+    @pytest.mark.parametrize("filler", [b"", b"\xff", b"\0\0\0\0"])
+    def test_a_jpeg_is_not_kept_that_only_some_readers_forgive(self, filler):
+        """libjpeg tells of the unknown JFIF revision and is then silent about the bytes between two segments."""
+        data = patched(PLAIN, PLAIN.index(b"JFIF") + 5, b"\5").replace(b"\xff\xdb", filler + b"\xff\xdb", 1)
+        picture = standardise(data, JPEG)
+        assert not picture.kept_original
+        assert np.array_equal(decoded_by_dali([picture.data])[0], picture.pixels)
+        filled = PLAIN.replace(b"\xff\xdb", filler + b"\xff\xdb", 1)
+        assert standardise(filled, JPEG).kept_original == (filler == b"")
+
     @pytest.mark.parametrize("transform", [b"\0", b"\2"])
     def test_cmyk_and_ycck_become_rgb(self, transform):
         data = saved(PIXELS, "JPEG", mode="CMYK", quality=95)
