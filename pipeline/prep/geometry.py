@@ -20,6 +20,13 @@ _TURNS = {
     8: lambda a: a[:, ::-1].swapaxes(0, 1),
 }
 """EXIF orientation to what turns the stored rows and columns upright."""
+_INVERSE = {6: 8, 8: 6}
+"""The orientations whose turn is not its own inverse."""
+
+
+def turn_back(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo the turn of an EXIF orientation on [h, w, ...]; a view."""
+    return _TURNS[_INVERSE.get(orientation, orientation)](array)
 
 
 @dataclass(frozen=True)
@@ -42,16 +49,25 @@ class Geometry:
 
     def picture(self, pixels: np.ndarray) -> np.ndarray:
         """Apply to uint8 [h, w, 3] as in the file; area averaging where made smaller."""
-        return self._apply(pixels, cv2.INTER_AREA)
+        pixels = np.ascontiguousarray(_TURNS[self.orientation](pixels))
+        if self.resized != self.upright:
+            pixels = cv2.resize(pixels, dsize=self.resized, interpolation=cv2.INTER_AREA)
+        return self._cropped(pixels)
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
-        """Apply to uint8 or uint16 [h, w] as in the file; the nearest pixel's value where made smaller."""
-        return self._apply(labels, cv2.INTER_NEAREST_EXACT)
+        """Apply to uint8 or uint16 [h, w] as in the file; where made smaller, the value of the pixel under the centre.
 
-    def _apply(self, array: np.ndarray, interpolation: int) -> np.ndarray:
-        array = np.ascontiguousarray(_TURNS[self.orientation](array))
+        In integers: OpenCV's nearest neighbour takes another pixel where a centre falls on a border.
+        """
+        labels = _TURNS[self.orientation](labels)
         if self.resized != self.upright:
-            array = cv2.resize(array, dsize=self.resized, interpolation=interpolation)
+            columns, rows = (
+                (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(self.resized, self.upright, strict=True)
+            )
+            labels = labels[rows[:, None], columns]
+        return self._cropped(labels)
+
+    def _cropped(self, array: np.ndarray) -> np.ndarray:
         left, top, width, height = self.crop
         return np.ascontiguousarray(array[top : top + height, left : left + width])
 

@@ -8,14 +8,20 @@ import cv2
 import numpy as np
 
 from vice.data_specs.shard_format import PrepSettings
-from vice.pipeline.prep.decoding import Header, decode_rgb, decode_strictly, is_plain_jpeg, read_header
+from vice.pipeline.prep.decoding import Header, decode_rgb, decode_strictly, read_header
 from vice.pipeline.prep.geometry import Geometry, plan_geometry
 from vice.pipeline.prep.rejection import Rejected
 
-PICTURE_VERSION = "1"
+PICTURE_VERSION = "2"
 
 MIN_SIDE = 32
 """Pictures whose shorter side is smaller, in pixels once standardised, are refused."""
+
+MAX_SIDE = 65_500
+"""What a JPEG can hold."""
+
+MAX_STORED_PIXELS = 1 << 30
+"""What OpenCV decodes, as a reader of the shards does."""
 
 JPEG_QUALITY = 95
 
@@ -45,28 +51,30 @@ def standardise(data: bytes, settings: PrepSettings) -> StandardPicture:
     Raises:
         Rejected: it cannot be read, or is too large or too small.
     """
-    header = read_header(data)
+    header = read_header(data, settings.max_pixels)
     geometry = plan_geometry(header.width, header.height, header.orientation, settings)
     if min(geometry.crop[2:]) < MIN_SIDE:
         width, height = geometry.crop[2:]
         raise Rejected("picture", f"{width} × {height} is smaller than {MIN_SIDE} pixels")
+    if max(geometry.crop[2:]) > MAX_SIDE or geometry.crop[2] * geometry.crop[3] > MAX_STORED_PIXELS:
+        raise Rejected("picture", "too large to be stored: choose a smaller max_side")
     stored, pixels = data, _original_pixels(data, header, geometry, settings)
     kept = pixels is not None
     if pixels is None:
-        stored = _encode(geometry.picture(decode_strictly(data, header)), settings)
+        stored = _encode(geometry.picture(decode_strictly(data, header, settings.max_pixels)), settings)
         pixels, _ = decode_rgb(stored)
     return StandardPicture(stored, pixels, geometry, (header.width, header.height), kept)
 
 
 def _original_pixels(data: bytes, header: Header, geometry: Geometry, settings: PrepSettings) -> np.ndarray | None:
     """The pixels of the original bytes as a reader decodes them, or None where these bytes cannot be stored."""
-    if settings.picture != "jpeg" or not geometry.changes_nothing or not header.plain or not is_plain_jpeg(data):
+    if settings.picture != "jpeg" or not geometry.changes_nothing or not header.plain_jpeg:
         return None
     pixels, clean = decode_rgb(data)
     if pixels is None or not clean or pixels.shape[:2] != (header.height, header.width):
         return None
     # Readers differ in which damaged EXIF they still follow, so a file that has one must decode alike either way.
-    if b"Exif\0\0" in data[:65536] and not np.array_equal(pixels, decode_rgb(data, turn=False)[0]):
+    if b"Exif\0\0" in data and not np.array_equal(pixels, decode_rgb(data, turn=False)[0]):
         return None
     return pixels
 

@@ -127,7 +127,8 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
         return None
     if one.tar is not None and one.label is None:
         raise Rejected("labels", "its label map is missing")
-    values = decode_labels(_read(recipe, name.label, one.tar, one.label, stage="labels", what="its label map"))
+    data = _read(recipe, name.label, one.tar, one.label, stage="labels", what="its label map")
+    values = decode_labels(data, recipe.settings.max_pixels)
     width, height = picture.source_size
     if values.shape != (height, width):
         size = f"{values.shape[1]} × {values.shape[0]}"

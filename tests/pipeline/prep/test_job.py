@@ -7,12 +7,10 @@ import time
 
 import cv2
 import numpy as np
-import nvidia.dali.fn as fn
-import nvidia.dali.types as types
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from nvidia.dali import pipeline_def
+from dali_reader import assert_dali_agrees
 from photographs import photographs
 from ray.cluster_utils import Cluster
 from sharding import shard_serially
@@ -136,35 +134,6 @@ class TestOtherReaders:
 
 def decoded(data, flags):
     return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-
-
-def assert_dali_agrees(out, layers, *more):
-    """DALI's own reader with our index, on the CPU: every picture and every map equal to what our reader gives."""
-    ours = Shards(out)
-    tars = [str(path) for path in sorted(out.glob("shards/*.tar"))]
-    members = ["jpg", "density.png", *(f"{layer}.png" for layer in layers), *more]
-
-    @pipeline_def(batch_size=1, num_threads=2, device_id=None)
-    def graph():
-        read = fn.readers.webdataset(
-            paths=tars,
-            index_paths=[f"{tar[:-3]}idx" for tar in tars],
-            ext=members,
-            missing_component_behavior="error",
-        )
-        maps = [fn.decoders.image(data, dtype=types.UINT16, output_type=types.ANY_DATA) for data in read[2:]]
-        density = fn.decoders.image(read[1], output_type=types.ANY_DATA)
-        return fn.decoders.image(read[0], output_type=types.RGB), density, *maps
-
-    pipeline = graph()
-    pipeline.build()
-    for number in range(len(ours)):
-        picture, density, *maps = (np.asarray(output.as_array()[0]) for output in pipeline.run())
-        mine = ours.sample(number)
-        stored = [mine.regions[layer] for layer in layers] + ([mine.labels] if more else [])
-        assert np.array_equal(picture, mine.picture), ours.where(number)
-        assert np.array_equal(density[..., 0], mine.density)
-        assert all(np.array_equal(a[..., 0], b) for a, b in zip(maps, stored, strict=True))
 
 
 @pytest.mark.photographs

@@ -187,15 +187,16 @@ class TestLabels:
         palette.putpalette(list(range(255, -1, -1)) * 3)
         buffer = io.BytesIO()
         palette.save(buffer, "PNG")
-        assert np.array_equal(decode_labels(buffer.getvalue()), values)
-        assert np.array_equal(decode_labels(png(values)), values)
-        assert np.array_equal(decode_labels(png(values.astype(np.uint16) * 5000)), values.astype(np.uint16) * 5000)
+        assert np.array_equal(decode_labels(buffer.getvalue(), 10**6), values)
+        assert np.array_equal(decode_labels(png(values), 10**6), values)
+        wide = values.astype(np.uint16) * 5000
+        assert np.array_equal(decode_labels(png(wide), 10**6), wide)
 
     def test_colours_and_garbage_are_rejected(self):
         with pytest.raises(Rejected, match="label map is RGB"):
-            decode_labels(png(blobs(40, 40, 0)))
+            decode_labels(png(blobs(40, 40, 0)), 10**6)
         with pytest.raises(Rejected, match="cannot be decoded"):
-            decode_labels(b"no picture")
+            decode_labels(b"no picture", 10**6)
 
 
 @pytest.mark.photographs
