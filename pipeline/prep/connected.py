@@ -35,39 +35,67 @@ def _numbered(ids: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def merge_smallest(
-    ids: np.ndarray, count: int, *, min_area: float, max_count: int | None = None
+    ids: np.ndarray, count: int, picture: np.ndarray, *, min_area: float, max_count: int
 ) -> tuple[np.ndarray, int]:
-    """Merge regions, smallest first, each into the neighbour with the longest border.
+    """Merge regions, smallest first, each into the neighbour nearest in mean colour, of equal ones the longest border.
+
+    The nearest colour, not the longest border alone: where mslic has far too many regions, it keeps the borders in the
+    picture.
 
     Args:
         ids: int32 [h, w], connected regions 0..count-1.
         count: number of regions.
+        picture: uint8 [h, w, 3], in a space where distance is difference to the eye.
         min_area: regions of fewer pixels are merged.
-        max_count: go on until there are at most this many regions.
+        max_count: merging goes on until there are at most this many regions.
 
     Returns:
         int32 [h, w], ids 0..R-1 in the order of their first pixels, and R.
     """
     areas = np.bincount(ids.ravel(), minlength=count).tolist()
-    max_count = max_count or count
     if min(areas) >= min_area and count <= max_count:
         return ids, count
-    borders = _borders(ids, count)
+    colours, borders = _mean_colours(ids, count, picture), _borders(ids, count)
     owner = list(range(count))
     by_area = [(area, region) for region, area in enumerate(areas)]
     heapq.heapify(by_area)
-    left = count
-    while by_area and (by_area[0][0] < min_area or left > max_count):
+    while by_area and (by_area[0][0] < min_area or count > max_count):
         area, region = heapq.heappop(by_area)
         if owner[region] != region or area != areas[region] or not borders[region]:
             continue
-        target = max(borders[region], key=lambda other: (borders[region][other], -other))
+        target = _nearest(region, borders[region], colours)
         _move_borders(borders, region, target)
+        colours[target] = _mixed(colours[region], area, colours[target], areas[target])
         owner[region] = target
         areas[target] += area
+        count -= 1
         heapq.heappush(by_area, (areas[target], target))
-        left -= 1
     return _numbered(_final_owners(owner)[ids])
+
+
+def _nearest(region: int, borders: dict[int, int], colours: list[tuple[float, ...]]) -> int:
+    """The neighbour nearest in colour; of equal ones that with the longest border, then the first."""
+    a, b, c = colours[region]
+
+    def distance(other: int) -> tuple[float, int, int]:
+        x, y, z = colours[other]
+        return (x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2, -borders[other], other
+
+    return min(borders, key=distance)
+
+
+def _mean_colours(ids: np.ndarray, count: int, picture: np.ndarray) -> list[tuple[float, ...]]:
+    """Mean of the three channels per region."""
+    flat = ids.ravel()
+    areas = np.bincount(flat, minlength=count)
+    channels = [np.bincount(flat, weights=channel.ravel(), minlength=count) / areas for channel in cv2.split(picture)]
+    return list(zip(*(channel.tolist() for channel in channels), strict=True))
+
+
+def _mixed(one: tuple[float, ...], area: int, other: tuple[float, ...], other_area: int) -> tuple[float, ...]:
+    """Mean colour of two regions together."""
+    total = area + other_area
+    return tuple((x * area + y * other_area) / total for x, y in zip(one, other, strict=True))
 
 
 def _borders(ids: np.ndarray, count: int) -> list[dict[int, int]]:

@@ -60,7 +60,7 @@ def region_map(picture: np.ndarray, layer: RegionLayer) -> np.ndarray:
     for _ in range(_MAX_PASSES):
         # OpenCV's own enforcement counts a share of the regions it found, which for mslic are far too many, too small.
         ids, count = connected_pieces(_superpixels(lab, layer, step))
-        ids, count = merge_smallest(ids, count, min_area=min_area, max_count=asked)
+        ids, count = merge_smallest(ids, count, lab, min_area=min_area, max_count=asked)
         if count >= _FEWEST * asked or step == _SMALLEST_STEP:
             break
         step = max(_SMALLEST_STEP, min(step - 1, int(step * math.sqrt(count / asked))))
