@@ -100,15 +100,16 @@ def _mixed(one: tuple[float, ...], area: int, other: tuple[float, ...], other_ar
 
 def _borders(ids: np.ndarray, count: int) -> list[dict[int, int]]:
     """Per region: neighbouring region to the length of their border, in pixel edges."""
-    right = np.stack([ids[:, :-1].ravel(), ids[:, 1:].ravel()], axis=1)
-    below = np.stack([ids[:-1].ravel(), ids[1:].ravel()], axis=1)
-    pairs = np.sort(np.concatenate([right, below]), axis=1).astype(np.int64)
-    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    codes, lengths = np.unique(pairs[:, 0] * count + pairs[:, 1], return_counts=True)
+    across = ids[:, :-1] != ids[:, 1:]
+    down = ids[:-1] != ids[1:]
+    one = np.concatenate([ids[:, :-1][across], ids[:-1][down]])
+    other = np.concatenate([ids[:, 1:][across], ids[1:][down]])
+    pairs = np.minimum(one, other).astype(np.int64) * count + np.maximum(one, other)
+    codes, lengths = np.unique(pairs, return_counts=True)
     borders: list[dict[int, int]] = [{} for _ in range(count)]
     for code, length in zip(codes.tolist(), lengths.tolist(), strict=True):
-        one, other = divmod(code, count)
-        borders[one][other] = borders[other][one] = length
+        first, second = divmod(code, count)
+        borders[first][second] = borders[second][first] = length
     return borders
 
 

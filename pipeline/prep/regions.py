@@ -25,7 +25,7 @@ every photograph has at least as many regions as asked, from sizes of 8 pixels t
 _FEWEST_SEEDS = 0.98
 """Fewer seeds than this share of the regions asked are too few to begin with."""
 
-_FEWEST = 0.9
+_FEWEST = 0.85
 """With fewer regions than this share of those asked, the picture is divided again from more seeds."""
 
 _SMALLEST_STEP = 2
