@@ -1,14 +1,27 @@
 """Content density: shape, floor, and where the edges are."""
 
+import cv2
 import numpy as np
 import pytest
+from photographs import photographs
 from sharding import blobs
 
 from vice.pipeline.prep.density import density_map
 
 
 @pytest.mark.parametrize(
-    ("size", "stride"), [((80, 60), 4), ((81, 61), 4), ((83, 62), 7), ((40, 40), 64), ((40, 40), 1)]
+    ("size", "stride"),
+    [
+        ((80, 60), 4),
+        ((80, 61), 1),
+        ((81, 61), 3),
+        ((82, 59), 7),
+        ((5, 3), 7),
+        ((81, 61), 4),
+        ((83, 62), 7),
+        ((40, 40), 64),
+        ((40, 40), 1),
+    ],
 )
 def test_it_has_a_cell_for_every_started_stride(size, stride):
     density = density_map(blobs(*size, 0), stride)
@@ -38,3 +51,40 @@ def test_cells_average_their_pixels():
     for row, column in [(0, 0), (4, 9), (12, 3), (12, 16)]:
         cell = fine[5 * row : 5 * row + 5, 5 * column : 5 * column + 5]
         assert abs(coarse[row, column] - cell.mean()) <= 1.5  # both are rounded, and 255 is the most a cell can hold
+
+
+@pytest.mark.parametrize("stride", [1, 3, 4, 7])
+def test_no_cell_is_ever_empty(stride):
+    flat = density_map(np.full((61, 83, 3), 200, np.uint8), stride)
+    assert (flat == 1).all() and flat.shape == (-(-61 // stride), -(-83 // stride))
+    half = blobs(83, 61, 4)
+    half[:, 40:] = 128
+    assert density_map(half, stride).min() >= 1
+
+
+@pytest.mark.photographs
+@pytest.mark.parametrize("stride", [1, 4, 7])
+def test_a_photograph_has_the_authors_values(stride):
+    """Blur, dilation and the mean of the cells by plain NumPy; only Canny is OpenCV's."""
+    path = sorted(photographs("bsds500", "train", "images").iterdir())[0]
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)[:200, :301]
+
+    def around(values, mode):
+        padded = np.pad(values, ((1, 1), (1, 1)), mode=mode)
+        height, width = values.shape
+        return [[padded[y : y + height, x : x + width] for x in range(3)] for y in range(3)]
+
+    def blur(values):
+        rows = [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+        near = around(values.astype(int), "reflect")
+        return (sum(rows[y][x] * near[y][x] for y in range(3) for x in range(3)) + 8) // 16
+
+    blurred = np.stack([blur(picture[..., channel]) for channel in range(3)], axis=2).astype(np.uint8)
+    edges = cv2.Canny(blurred, 10, 50, L2gradient=True)
+    wide = np.max([plane for row in around(edges, "constant") for plane in row], axis=0)
+    expected = blur(wide) / 255 + 0.005
+    density = density_map(picture, stride)
+    for row, column in np.ndindex(density.shape):
+        cell = expected[row * stride : (row + 1) * stride, column * stride : (column + 1) * stride]
+        assert abs(int(density[row, column]) - min(255, 255 * cell.mean())) <= 0.501
+    assert density.min() == 1 and density.max() == 255

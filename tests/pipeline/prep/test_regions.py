@@ -9,7 +9,8 @@ from sharding import blobs
 
 from vice.data_specs.regions import RegionLayer
 from vice.pipeline.prep import regions
-from vice.pipeline.prep.regions import connected_pieces, region_map
+from vice.pipeline.prep.connected import connected_pieces, merge_smallest
+from vice.pipeline.prep.regions import region_map
 from vice.pipeline.prep.rejection import Rejected
 
 
@@ -28,6 +29,13 @@ def check(ids, size):
     if count > 1:
         assert areas.min() >= size**2 / 4
     return areas
+
+
+def check_numbers(ids):
+    """Every id of 0..R-1 is there, as 16 bits hold them, and there are no more pieces than ids."""
+    count = int(ids.max()) + 1
+    assert ids.dtype == np.uint16 and count <= 65535
+    assert connected_pieces(ids)[1] == count and (np.bincount(ids.ravel()) > 0).all()
 
 
 @pytest.mark.parametrize("text", ["slic:10", "slic:20,ruler=2,iterations=3", "slico:12", "mslic:20", "slic:48"])
@@ -81,6 +89,41 @@ def test_fragments_go_to_the_neighbour_with_the_longest_border(monkeypatch):
     assert ids.tolist() == expected.tolist()
 
 
+def test_fragments_go_to_the_neighbour_nearest_in_colour():
+    ids = np.repeat(np.array([[0] * 4 + [1] + [2] * 4], np.int32), 4, axis=0)
+    picture = np.zeros((4, 9, 3), np.uint8)
+    picture[:, 4], picture[:, 5:] = 90, 120
+    merged, count = merge_smallest(ids, 3, picture, min_area=8, max_count=3)
+    assert count == 2 and merged[0].tolist() == [0] * 4 + [1] * 5
+    picture[:, 4] = 50
+    assert merge_smallest(ids, 3, picture, min_area=8, max_count=3)[0][0].tolist() == [0] * 5 + [1] * 4
+
+
+ODD_SHAPES = [
+    ((320, 240), 64),
+    ((100, 1000), 64),
+    ((1000, 90), 64),
+    ((100, 100), 64),
+    ((65, 67), 64),
+    ((64, 91), 64),
+    ((41, 400), 40),
+    ((299, 31), 20),
+    ((97, 143), 8),
+    ((30, 30), 4),
+    ((4, 500), 4),
+]
+
+
+@pytest.mark.parametrize("method", ["slic", "slico", "mslic"])
+@pytest.mark.parametrize(("shape", "size"), ODD_SHAPES)
+def test_odd_shapes_have_regions_of_the_size_asked(method, shape, size):
+    picture = blobs(*shape, 2)
+    ids = region_map(picture, layer(f"{method}:{size}"))
+    areas = check(ids, size)
+    assert 0.8 * size < np.sqrt(areas.mean()) < 1.2 * size
+    assert (ids == region_map(picture, layer(f"{method}:{size}"))).all()
+
+
 def test_small_pictures_and_too_many_regions_are_refused(monkeypatch):
     with pytest.raises(Rejected, match="80 × 40 is smaller than a region of slic:41"):
         region_map(blobs(80, 40, 0), layer("slic:41"))
@@ -88,6 +131,47 @@ def test_small_pictures_and_too_many_regions_are_refused(monkeypatch):
     monkeypatch.setattr(regions, "_superpixels", lambda *_: stripes)
     with pytest.raises(Rejected, match=r"slic:4 gives 90,000 regions, more than 65,535; use slic:5"):
         region_map(np.zeros((1200, 1200, 3), np.uint8), layer("slic:4"))
+
+
+def test_the_size_to_use_instead_is_accepted(monkeypatch):
+    picture = np.random.Generator(np.random.Philox(key=6)).integers(0, 256, (1100, 2048, 3)).astype(np.uint8)
+    with monkeypatch.context() as patch:
+        patch.setattr(regions, "_superpixels", lambda *_: pytest.fail("SLIC ran"))
+        with pytest.raises(Rejected, match=r"slic:4 gives 140,800 regions, more than 65,535; use slic:6\b"):
+            region_map(picture, layer("slic:4"))
+    check_numbers(region_map(picture, layer("slic:6,iterations=1")))
+
+
+def test_more_pieces_than_can_be_numbered_are_merged(monkeypatch):
+    """1150 × 2048 at size 6 are 65,422 regions asked; a piece is 16 pixels at first, as many as 147,200."""
+    runs = np.arange(1150 * 2048, dtype=np.int32).reshape(1150, 2048) // 16
+    monkeypatch.setattr(regions, "_superpixels", lambda *_: runs)
+    ids = region_map(np.zeros((1150, 2048, 3), np.uint8), layer("slic:6"))
+    check_numbers(ids)
+    assert ids.max() + 1 == 65422
+
+
+@pytest.mark.parametrize("pixels", [(1536, 1536), (1537, 1535), (65535, 17), (4096, 3072), (65535, 256)])
+def test_every_size_to_use_instead_fits(pixels):
+    with pytest.raises(Rejected) as refused:
+        regions.regions_asked(*pixels, layer("mslic:4"))
+    hint = refused.value.reason.split("use ")[1]
+    assert regions.regions_asked(*pixels, layer(hint)) <= 65535
+
+
+@pytest.mark.photographs
+@pytest.mark.parametrize("method", ["slic", "slico", "mslic"])
+@pytest.mark.parametrize("size", [8, 20, 40])
+def test_a_set_of_photographs_has_the_mean_size_asked(method, size):
+    """Of the set within 5 %, of each photograph within 20 %."""
+    paths = sorted(photographs("bsds500", "train", "images").iterdir())[5::40]
+    paths += sorted(photographs("camvid", "train", "images").iterdir())[50::250]
+    means = []
+    for path in paths:
+        areas = check(region_map(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), layer(f"{method}:{size}")), size)
+        means.append(np.sqrt(areas.mean()))
+    assert 0.8 * size < min(means) and max(means) < 1.2 * size
+    assert 0.95 * size < np.mean(means) < 1.05 * size
 
 
 @pytest.mark.photographs
