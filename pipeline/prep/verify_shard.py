@@ -61,7 +61,7 @@ def shard_problems(shard: ShardToCheck) -> Iterator[str]:
     try:
         index = parse_index(storage.read(f"{base}.idx").decode("ascii"))
         headers = _headers(storage, shard.tar)
-    except (ValueError, OSError, tarfile.TarError) as error:
+    except (ValueError, OSError) as error:
         yield f"{shard.name}.tar or its index cannot be read ({error})"
         return
     if [row["index"] for row in rows] != list(range(len(index))):
@@ -81,9 +81,23 @@ def shard_problems(shard: ShardToCheck) -> Iterator[str]:
 
 
 def _headers(storage: Storage, tar: str) -> list[tuple[str, int, int]]:
-    """Name, offset of the data and size of every member, as the tar's own headers say."""
-    with storage.open(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-        return [(entry.name, entry.offset_data, entry.size) for entry in archive]
+    """Name, offset of the data and size of every member, as the tar's own headers say.
+
+    Of the plain headers that prep writes; `tarfile` takes ten times as long for them.
+
+    Raises:
+        ValueError: a header is damaged, or none that prep writes.
+    """
+    found, position = [], 0
+    with storage.open(tar) as file:
+        while header := file.read(tarfile.BLOCKSIZE).rstrip(b"\0"):
+            name, size = header[:100].rstrip(b"\0").decode("ascii"), int(header[124:135], 8)
+            if header[156:157] != b"0" or header[257:262] != b"ustar":
+                raise ValueError(f"no plain header at byte {position}")
+            found.append((name, position + tarfile.BLOCKSIZE, size))
+            position += tarfile.BLOCKSIZE + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            file.seek(position)
+    return found
 
 
 def damaged_keys(storage: Storage, tar: str) -> Iterator[str]:
@@ -94,11 +108,11 @@ def damaged_keys(storage: Storage, tar: str) -> Iterator[str]:
         tar: the tar's name relative to OUT.
     """
     try:
-        index = parse_index(storage.read(tar.removesuffix(".tar") + ".idx").decode("ascii"))
-        names = storage.read(tar.removesuffix(".tar") + ".idx").decode("ascii").splitlines()[1:]
+        text = storage.read(tar.removesuffix(".tar") + ".idx").decode("ascii")
+        index = parse_index(text)
     except (OSError, ValueError):
         return
-    for line, members in zip(names, index, strict=True):
+    for line, members in zip(text.splitlines()[1:], index, strict=True):
         try:
             data = dict(zip(members, storage.read_ranges(tar, list(members.values())), strict=True))
             told = json.loads(data.pop(META_MEMBER))["sha256"]

@@ -4,6 +4,7 @@ import json
 import re
 
 import cv2
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -38,6 +39,53 @@ def test_a_flipped_byte_of_any_file_is_found(copied):
             verify_shards(copied)
         path.write_bytes(good)
     verify_shards(copied)
+
+
+def test_any_flipped_bit_is_found(copied):
+    """300 bits drawn over all bytes of all files."""
+    draws = np.random.Generator(np.random.Philox(key=3))
+    names = files_of(copied)
+    sizes = np.array([(copied / name).stat().st_size for name in names])
+    for place in draws.integers(sizes.sum(), size=300):
+        number = int(np.searchsorted(np.cumsum(sizes), place, side="right"))
+        path, byte = copied / names[number], int(place - sizes[:number].sum())
+        good = path.read_bytes()
+        path.write_bytes(good[:byte] + bytes([good[byte] ^ 1 << int(draws.integers(8))]) + good[byte + 1 :])
+        with pytest.raises((WorkError, InputError), match=re.escape(names[number])):
+            verify_shards(copied)
+        path.write_bytes(good)
+
+
+@pytest.mark.parametrize("member", ["jpg", "slic10.png", "slico16.png", "density.png", "labels.png", "json"])
+def test_a_flipped_bit_of_a_member_names_shard_and_key(copied, member):
+    shards = Shards(copied)
+    offset, size = shards._places("train-000002.tar")[3][member]
+    path = copied / "shards/train-000002.tar"
+    tar = bytearray(path.read_bytes())
+    tar[offset + size // 2] ^= 16
+    path.write_bytes(tar)
+    with pytest.raises(WorkError, match=r"train-000002\.tar was changed.*\(key (train-\d+)\)") as caught:
+        verify_shards(copied)
+    assert re.search(r"\(key (.*)\)", str(caught.value))[1] == key_of(shards, "train-000002.tar", 3)
+
+
+def key_of(shards, tar, index):
+    rows = shards.manifest.to_pylist()
+    return next(row["key"] for row in rows if (row["shard"], row["index"]) == (tar, index))
+
+
+@pytest.mark.parametrize("suffixes", [("tar",), ("tar", "idx"), ("tar", "idx", "json")])
+def test_swapped_shards_are_found_by_hashes_and_behind_right_hashes(copied, suffixes):
+    for suffix in suffixes:
+        one, other = (copied / f"shards/train-00000{number}.{suffix}" for number in (0, 3))
+        kept = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(kept)
+    with pytest.raises(WorkError, match=r"train-000000\.\w+ was changed"):
+        verify_shards(copied)
+    sealed_again(copied)
+    with pytest.raises(WorkError, match=r"train-000000\.tar, key train-\d+: index and tar differ"):
+        verify_shards(copied)
 
 
 def test_missing_and_extra_files_are_found(copied):
