@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from photographs import data_folder
+from s3_server import s3_server
 
 
 @pytest.hookimpl(wrapper=True)
@@ -19,6 +20,13 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = "skipped although the photographs are there"
     return report
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An S3 server, named by the environment: processes started after it find it."""
+    with s3_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
