@@ -45,8 +45,12 @@ class S3:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3]:
-    """Start the server and tell the environment, which processes started later inherit."""
+def s3_server(*, knows_key: bool = True) -> Iterator[S3]:
+    """Start the server and tell the environment, which processes started later inherit.
+
+    Args:
+        knows_key: whether it accepts the key, once the bucket is made.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -60,7 +64,8 @@ def s3_server() -> Iterator[S3]:
     }
     before = {name: os.environ.get(name) for name in told}
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ if knows_key else os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": "1"}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_until_it_answers(endpoint, server)
         os.environ.update(told)
@@ -69,7 +74,7 @@ def s3_server() -> Iterator[S3]:
         server.terminate()
         server.wait()
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def _wait_until_it_answers(endpoint: str, server: subprocess.Popen) -> None:

@@ -6,8 +6,13 @@ import sys
 import time
 
 import pytest
-from s3_server import BUCKET
+from s3_server import BUCKET, s3_server
 
+from vice.data_specs.dataset import load_dataset
+from vice.data_specs.errors import InputError, WorkError
+from vice.data_specs.shard_format import PrepSettings
+from vice.pipeline.prep.job import shard_dataset
+from vice.pipeline.shards import Shards
 from vice.pipeline.storage.opening import open_storage
 
 
@@ -64,3 +69,20 @@ def test_a_store_that_does_not_answer_is_one_line_within_seconds(s3, tmp_path, w
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode in {1, 2} and time.monotonic() - began < 40
     assert len(ended.stderr.splitlines()) == 1 and "127.0.0.1:9" in ended.stderr
+
+
+def test_a_wrong_key_is_one_line(s3, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    plain = load_dataset("image_folder")
+    began = time.monotonic()
+    with s3_server(knows_key=False):
+        there = "s3://pictures/x"
+        for failing in (
+            lambda: shard_dataset(tmp_path, there, PrepSettings(), plain),
+            lambda: shard_dataset(there, tmp_path / "out", PrepSettings(), plain),
+            lambda: Shards(there),
+        ):
+            with pytest.raises((InputError, WorkError), match="403") as error:
+                failing()
+            assert "\n" not in str(error.value)
+    assert time.monotonic() - began < 20
