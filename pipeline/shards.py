@@ -276,7 +276,11 @@ def read_dataset_record(out: Storage) -> DatasetRecord:
 def _not_complete(out: Storage) -> InputError:
     """Why there is no dataset record."""
     missing = isinstance(out, LocalStorage) and not out.folder.exists()
-    if not missing and any(entry.path.startswith(f"{SHARD_FOLDER}/") for entry in out.walk()):
+    try:
+        begun = not missing and any(entry.path.startswith(f"{SHARD_FOLDER}/") for entry in out.walk())
+    except OSError as error:  # a bucket that is not there
+        return InputError(f"cannot be listed ({error})", where=out.address)
+    if begun:
         hint = "run the same vice-prep shard again to finish them"
         return InputError("shards are not complete", where=out.address, hint=hint)
     what = "no such folder" if missing else "not a folder of shards"

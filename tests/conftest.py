@@ -8,7 +8,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+# their `datasets` looks for news on the net otherwise
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+
 from photographs import data_folder
+from s3_server import s3_server
 
 
 @pytest.hookimpl(wrapper=True)
@@ -19,6 +24,13 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = "skipped although the photographs are there"
     return report
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An S3 server, named by the environment: processes started after it find it."""
+    with s3_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

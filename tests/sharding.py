@@ -4,14 +4,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 
 from vice.data_specs.dataset import DatasetSpec, load_dataset
-from vice.data_specs.shard_format import DatasetRecord, PrepSettings
+from vice.data_specs.shard_format import MANIFEST_FILE, REJECTED_FILE, DatasetRecord, PrepSettings
 from vice.pipeline.prep.plan import make_plan
 from vice.pipeline.prep.sample import make_sample
 from vice.pipeline.prep.shard import ShardFiles, build_part, write_shard
 from vice.pipeline.prep.totals import complete
 from vice.pipeline.prep.workspace import Workspace
+from vice.pipeline.storage.base import Storage
 from vice.pipeline.storage.opening import open_storage
 
 
@@ -52,3 +54,13 @@ def jpeg(pixels: np.ndarray, quality: int = 90) -> bytes:
 def png(pixels: np.ndarray) -> bytes:
     """A picture uint8 [h, w, 3] RGB, or a map [h, w] of 8 or 16 bits, as PNG."""
     return cv2.imencode(".png", pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def entries_of(out: Storage) -> list[str]:
+    """The sources of manifest and rejected list together, sorted; every input must be there once."""
+    found = []
+    for name in (MANIFEST_FILE, REJECTED_FILE):
+        with out.open(name) as file:
+            found += pq.read_table(file)["source"].to_pylist()
+    assert len(found) == len(set(found))
+    return sorted(found)

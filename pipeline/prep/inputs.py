@@ -78,14 +78,20 @@ def find_inputs(source: str | Path, spec: DatasetSpec, split: str | None = None)
     for path, size in listing.entries:
         if path.lower().endswith(".tar"):
             table.note(path, size)
-            table.add_tar(path, tar_inputs(listing.storage, path, selection))
+            try:
+                table.add_tar(path, tar_inputs(listing.storage, path, selection))
+            except OSError as error:
+                told = listing.storage.where(path)
+                hint = "run the same command again"
+                raise InputError(f"a disk or store failed ({error})", where=told, hint=hint) from None
         elif selection.is_input(path):
             table.note(path, size)
             table.add(path)
         elif spec.is_label(path):
             table.note(path, size)
             table.has_label = True
-    selection.check_present(has_picture=table.has_picture, has_label=table.has_label, where=source)
+    has_label = table.has_label or not listing.is_folder
+    selection.check_present(has_picture=table.has_picture, has_label=has_label, where=source)
     for line in selection.identity():
         table.note(line, 0)
     inputs = table.finish(listing)
@@ -129,7 +135,7 @@ class _Table:
     def add_tar(self, name: str, found: list[Input]) -> None:
         """Add the inputs of a tar."""
         self._close_plain()
-        self.has_picture = self.has_picture or any(self.spec.picture(one.path) for one in found)
+        self.has_picture = self.has_picture or any(self.spec.picture(one.name) for one in found if one.picture)
         self.has_label = self.has_label or any(one.label for one in found)
         self.problems |= {one.path: one.problem for one in found if one.problem}
         self.pending += [os.fsencode(one.path) for one in found]

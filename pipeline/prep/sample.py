@@ -82,7 +82,7 @@ def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
     spec, settings = recipe.spec, recipe.settings
     if one.problem is not None:
         raise Rejected("read", one.problem)
-    name = spec.picture(one.path)
+    name = spec.picture(one.name)
     if name is None:
         raise Rejected("name", f"its path fits no picture of dataset '{spec.name}'")
     data = _read(recipe, one.path, one.tar, one.picture, stage="read", what="the file")

@@ -36,6 +36,8 @@ class Listing:
     entries: Iterable[Entry]
     covers_root: bool
     """Whether every file below the root belongs to it, so that OUT must not lie there."""
+    is_folder: bool = False
+    """Whether label maps are among the entries; beside the pictures of a glob or a list they are found all the same."""
 
 
 def open_source(source: str, *, missing_hint: str = "") -> Listing:
@@ -53,7 +55,7 @@ def open_source(source: str, *, missing_hint: str = "") -> Listing:
     local = scheme_of(source) is None
     if local and Path(source).is_dir():
         return _folder(source)
-    is_file = Path(source).is_file() if local else Path(name).suffix.lower() in {*LIST_SUFFIXES, ".tar"}
+    is_file = Path(source).is_file() if local else _is_object(source)
     if not is_file and _WILD.search(source):
         return _glob(source)
     if not is_file and local:
@@ -67,17 +69,34 @@ def open_source(source: str, *, missing_hint: str = "") -> Listing:
     raise InputError("the source is no folder, list or tar", where=source, hint=_KINDS)
 
 
+def _is_object(source: str) -> bool:
+    """Whether an address is meant as one of a list or a tar; one with wild cards only where there is such an object."""
+    folder, name = split_address(source)
+    if Path(name).suffix.lower() not in {*LIST_SUFFIXES, ".tar"}:
+        return False
+    if not _WILD.search(source):
+        return True
+    try:
+        return open_storage(folder).exists(name)
+    except OSError as error:
+        raise InputError(f"the source cannot be looked for ({error})", where=source) from None
+
+
 def _folder(source: str) -> Listing:
     storage = open_storage(source)
-    return Listing(storage, _told(storage, storage.walk()), covers_root=True)
+    return Listing(storage, _told(storage, storage.walk()), covers_root=True, is_folder=True)
 
 
 def _one_file(source: str) -> Listing:
     folder, name = split_address(source)
     storage = open_storage(folder)
-    if not storage.exists(name):
+    try:
+        size = _size(storage, name) if storage.exists(name) else None
+    except OSError as error:
+        raise InputError(f"the source cannot be looked for ({error})", where=source) from None
+    if size is None:
         raise InputError("no such source", where=source, hint=_KINDS)
-    return Listing(storage, [Entry(name, _size(storage, name))], covers_root=False)
+    return Listing(storage, [Entry(name, size)], covers_root=False)
 
 
 def _glob(pattern: str) -> Listing:
@@ -91,16 +110,27 @@ def _glob(pattern: str) -> Listing:
 
 
 def glob_expression(pattern: str) -> re.Pattern[str]:
-    """A glob as a regular expression of whole relative paths."""
+    """A glob as a regular expression of whole relative paths.
+
+    Raises:
+        InputError: it has a range that ends before it begins.
+    """
     tokens = {"**/": "(?:.+/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\])", pattern)
     translated = (
-        f"[{'^' + part[2:-1] if part[1] == '!' else part[1:-1]}]"
-        if len(part) > 2 and part[0] == "["
-        else tokens.get(part, re.escape(part))
-        for part in parts
+        _one_of(part) if len(part) > 2 and part[0] == "[" else tokens.get(part, re.escape(part)) for part in parts
     )
-    return re.compile("".join(translated), re.DOTALL)
+    try:
+        return re.compile("".join(translated), re.DOTALL)
+    except re.error as error:
+        raise InputError(f"not a glob ({error})", where=pattern) from None
+
+
+def _one_of(choice: str) -> str:
+    """`[ab]`, `[a-z]` or `[!ab]` as a regular expression; never the `/` between folders."""
+    negated = choice[1] == "!"
+    characters = re.sub(r"([\\\[\]^&~|])", r"\\\1", choice[1 + negated : -1])
+    return f"[^/{characters}]" if negated else f"[{characters}]"
 
 
 def _told(storage: Storage, entries: Iterator[Entry]) -> Iterator[Entry]:
@@ -118,7 +148,8 @@ def _list(source: str) -> Listing:
         data = storage.read(name)
     except OSError as error:
         raise InputError(f"the list cannot be read ({error})", where=source) from None
-    root, paths = _rooted(_listed_paths(data, name, source), folder, source)
+    listed = [path for path in _listed_paths(data, name, source) if path]
+    root, paths = _rooted(listed, folder, source)
     storage = open_storage(root)
     entries = (Entry(path, _size(storage, path)) for path in sorted(set(paths), key=os.fsencode))
     return Listing(storage, entries, covers_root=False)
@@ -133,12 +164,16 @@ def _listed_paths(data: bytes, name: str, source: str) -> list[str]:
             raise InputError(f"no list with a column '{LIST_COLUMN}' ({_line(error)})", where=source) from None
     text = data.decode("utf-8-sig", "surrogateescape")
     if name.lower().endswith(".csv"):
-        rows = csv.DictReader(io.StringIO(text))
-        if LIST_COLUMN not in (rows.fieldnames or []):
-            columns = ", ".join(rows.fieldnames or []) or "none"
-            raise InputError(f"the list has no column '{LIST_COLUMN}' (columns: {columns})", where=source)
-        return [row[LIST_COLUMN] for row in rows if row[LIST_COLUMN]]
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        try:
+            if LIST_COLUMN not in (rows.fieldnames or []):
+                columns = ", ".join(rows.fieldnames or []) or "none"
+                raise InputError(f"the list has no column '{LIST_COLUMN}' (columns: {columns})", where=source)
+            return [row[LIST_COLUMN] for row in rows]
+        except csv.Error as error:
+            raise InputError(f"the list is no CSV ({error})", where=source) from None
+    # not `splitlines`, which also ends lines at characters that names may hold
+    return [line.strip() for line in text.split("\n") if not line.startswith("#")]
 
 
 def _rooted(listed: list[str], folder: str, source: str) -> tuple[str, list[str]]:

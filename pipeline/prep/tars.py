@@ -1,4 +1,7 @@
-"""What an input is; and tars as sources: a tar counts as a folder, a sample of it (files of one key) as one input."""
+"""What an input is; and tars as sources: a sample of a tar (files of one key) is one input.
+
+For the dataset's spec a tar is a root of its own: patterns see the names of its members.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,11 @@ class Input(NamedTuple):
     problem: str | None = None
     """Why it cannot be read, where that is known already (of a tar that breaks off)."""
 
+    @property
+    def name(self) -> str:
+        """Its path as the dataset's spec sees it: in a tar, the member's."""
+        return self.path if self.tar is None else self.path[len(self.tar) + 1 :]
+
 
 def tar_inputs(storage: Storage, tar: str, selection: Selection) -> list[Input]:
     """The inputs of a tar, sorted by the bytes of their paths.
@@ -49,16 +57,24 @@ def tar_inputs(storage: Storage, tar: str, selection: Selection) -> list[Input]:
         storage: the source's root.
         tar: path of the tar.
         selection: which files are inputs.
+
+    Raises:
+        OSError: the source's disk or store failed.
     """
     members: dict[str, Place] = {}
     problem = None
     try:
         for name, place in _members(storage, tar):
-            members[f"{tar}/{name}"] = place
-    except (tarfile.TarError, OSError, ValueError) as error:
+            members[name] = place
+        if not members:
+            problem = "the tar holds no files"
+    except (tarfile.TarError, ValueError) as error:
         problem = f"the tar cannot be read beyond its first {len(members)} files ({error})"
+    except (FileNotFoundError, PermissionError) as error:
+        problem = "the tar is missing" if isinstance(error, FileNotFoundError) else f"the tar cannot be read ({error})"
     inputs = [
-        Input(path, tar, members[path], _label(path, members, selection.spec)) for path in _pictures(members, selection)
+        Input(f"{tar}/{name}", tar, members[name], _label(name, members, selection.spec))
+        for name in _pictures(members, selection)
     ]
     if problem is not None:
         inputs.append(Input(tar, problem=problem))
@@ -66,17 +82,27 @@ def tar_inputs(storage: Storage, tar: str, selection: Selection) -> list[Input]:
 
 
 def _members(storage: Storage, tar: str) -> Iterator[tuple[str, Place]]:
-    """Name and place of every regular file of a tar, hidden ones left out."""
+    """Name and place of every regular file of a tar, hidden ones left out.
+
+    Raises:
+        tarfile.TarError: it is damaged, or ends without the mark of its end.
+    """
     with storage.open(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         for entry in archive:
             name = entry.name.removeprefix("./")
             if entry.isreg() and not entry.issparse() and not name.startswith(".") and "/." not in name:
                 yield name, Place(entry.offset_data, entry.size)
             archive.members = []  # tarfile keeps them all otherwise
+        # at a damaged header tarfile stops as if that were the end
+        file.seek(archive.offset)
+        end = bytes(file.read(tarfile.BLOCKSIZE))
+        if end != bytes(tarfile.BLOCKSIZE):
+            what = "damaged header" if end else "no mark of its end"
+            raise tarfile.ReadError(f"{what} at byte {archive.offset}")
 
 
 def _pictures(members: Iterable[str], selection: Selection) -> Iterator[str]:
-    """The path that stands for each sample."""
+    """The name of the file that stands for each sample."""
     samples: dict[str, list[str]] = {}
     for path in members:
         if selection.is_input(path):

@@ -41,11 +41,15 @@ class Lease(Hold):
         self._renewals = 0
         self._version: Any = None
         self._lost = False
+        self._renewed = 0.0
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._version = self._acquire()
+        try:
+            self._version = self._acquire()
+        except (BaseError, OSError) as error:
+            raise self._unwritable(error) from None
         self._thread = threading.Thread(target=self._keep, name="vice lease", daemon=True)
         self._thread.start()
         return self
@@ -53,15 +57,19 @@ class Lease(Hold):
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        if not self._lost:
+        if not self._is_lost():
             with contextlib.suppress(FileNotFoundError, BaseError):  # otherwise it expires
                 obstore.delete(self._store, self._name)
 
     def check(self) -> None:
-        """Make sure that no other run took the lease."""
-        if self._lost:
+        """Make sure that no other run took the lease, nor could have."""
+        if self._is_lost():
             hint = "wait until it ends, then run the same command again"
             raise WorkError("the lease was lost: another run may be writing there", where=self._told, hint=hint)
+
+    def _is_lost(self) -> bool:
+        """Whether another run has it, or may have it by now."""
+        return self._lost or time.monotonic() - self._renewed > LEASE_SECONDS
 
     def _acquire(self) -> Any:
         told = False
@@ -70,8 +78,6 @@ class Lease(Hold):
                 return self._put("create")
             except (AlreadyExistsError, PreconditionError):
                 pass
-            except (BaseError, OSError) as error:
-                raise self._unwritable(error) from None
             if not told:
                 print(f"another run held {self._told}: looking whether it still lives", file=sys.stderr)
                 told = True
@@ -80,7 +86,7 @@ class Lease(Hold):
                 continue
             try:
                 return self._put(stale)
-            except (AlreadyExistsError, PreconditionError):
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
                 raise self._taken() from None
 
     def _watch(self) -> Any:
@@ -91,7 +97,7 @@ class Lease(Hold):
                 meta = obstore.head(self._store, self._name)
             except FileNotFoundError:
                 return None
-            version = {"e_tag": meta["e_tag"], "version": meta["version"]}
+            version = _version(meta)
             if first is None:
                 first = version
             if version != first:
@@ -104,19 +110,34 @@ class Lease(Hold):
         """Write the lease on a condition; its text changes each time, and so its tag."""
         self._renewals += 1
         text = f"{self._token} {self._renewals}\n".encode()
-        return obstore.put(self._store, self._name, text, mode=mode, use_multipart=False)
+        began = time.monotonic()
+        try:
+            version = _version(obstore.put(self._store, self._name, text, mode=mode, use_multipart=False))
+        except (AlreadyExistsError, PreconditionError):
+            # the client may have sent it twice, because the first answer was lost
+            version = self._version_of(text)
+            if version is None:
+                raise
+        self._renewed = began
+        return version
+
+    def _version_of(self, text: bytes) -> Any:
+        """The version of the lease, if it has this text."""
+        try:
+            found = obstore.get(self._store, self._name)
+            return _version(found.meta) if bytes(found.bytes()) == text else None
+        except FileNotFoundError:
+            return None
 
     def _keep(self) -> None:
-        renewed = time.monotonic()
         while not self._ended.wait(RENEW_SECONDS):
             try:
                 self._version = self._put(self._version)
-                renewed = time.monotonic()
             except (AlreadyExistsError, PreconditionError, FileNotFoundError):
                 self._lost = True
             except BaseError:  # the store did not answer; try again while the lease lasts
-                self._lost = time.monotonic() - renewed > LEASE_SECONDS
-            if self._lost:
+                pass
+            if self._is_lost():
                 return
 
     def _taken(self) -> WorkError:
@@ -126,3 +147,8 @@ class Lease(Hold):
         told = str(error).split("\n")[0][:300]
         hint = "see that the bucket exists, and that key and region are right"
         return WorkError(f"cannot write there ({told})", where=self._told, hint=hint)
+
+
+def _version(meta: Any) -> dict[str, str]:
+    """What names one state of an object: its tag, and on stores that count versions its version."""
+    return {name: meta[name] for name in ("e_tag", "version") if meta[name] is not None}

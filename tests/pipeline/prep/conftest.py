@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from ray.cluster_utils import Cluster
 from sharding import blobs, jpeg, png, shard_serially
 
 from vice.data_specs.dataset import DatasetSpec
@@ -71,6 +72,14 @@ def shards(source, spec, settings, tmp_path_factory):
     out = tmp_path_factory.mktemp("shards") / "train"
     shard_serially(source, out, settings, spec)
     return out
+
+
+@pytest.fixture(scope="session")
+def cluster(s3):
+    """A Ray of two cores for all tests here (starting one takes seconds); its processes find the S3 server."""
+    ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield ray_cluster.address
+    ray_cluster.shutdown()
 
 
 @pytest.fixture

@@ -5,14 +5,10 @@ import subprocess
 import sys
 import time
 
-import cv2
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import webdataset
 from dali_reader import assert_dali_agrees
 from photographs import photographs
-from ray.cluster_utils import Cluster
 from sharding import shard_serially
 
 from vice.data_specs.dataset import load_dataset
@@ -24,14 +20,6 @@ from vice.pipeline.prep.job import shard_dataset
 from vice.pipeline.prep.shard import ROWS_FOLDER, WORK_FOLDER
 from vice.pipeline.prep.verify import verify_shards
 from vice.pipeline.shards import Shards
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """A Ray of two cores that runs for all tests here: starting one takes seconds."""
-    ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield ray_cluster.address
-    ray_cluster.shutdown()
 
 
 def bytes_of(folder):
@@ -114,26 +102,6 @@ def test_a_disk_error_is_one_line_and_the_run_can_go_on(source, spec, settings, 
     (out / ROWS_FOLDER / "train-000003.parquet").rmdir()
     shard_dataset(source, out, settings, spec, ray_address=cluster)
     assert bytes_of(out) == bytes_of(shards)
-
-
-class TestOtherReaders:
-    def test_webdataset_reads_the_same_arrays(self, shards):
-        ours = Shards(shards)
-        urls = [str(path) for path in sorted(shards.glob("shards/*.tar"))]
-        read = list(webdataset.WebDataset(urls, shardshuffle=False))
-        assert [sample["__key__"] for sample in read] == ours.keys
-        for number, sample in enumerate(read):
-            mine = ours.sample(number)
-            assert np.array_equal(decoded(sample["jpg"], cv2.IMREAD_COLOR_RGB), mine.picture)
-            for member, array in (("slic10.png", mine.regions["slic10"]), ("labels.png", mine.labels)):
-                assert np.array_equal(decoded(sample[member], cv2.IMREAD_UNCHANGED), array)
-
-    def test_dali_reads_the_same_arrays(self, shards):
-        assert_dali_agrees(shards, ["slic10", "slico16"], "labels.png")
-
-
-def decoded(data, flags):
-    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
 
 
 @pytest.mark.photographs
