@@ -145,7 +145,8 @@ class _Shards:
         self._running: dict[ray.ObjectRef, _Job] = {}
         options = {"max_retries": _CRASH_RETRIES}
         self._check = ray.remote(**options)(check_shard)
-        self._write = ray.remote(**options)(_write_shard)
+        # joining parts is waiting for the disk: it takes no core from those that make parts
+        self._write = ray.remote(num_cpus=0, **options)(_write_shard)
         self._make = ray.remote(num_returns=2, **options)(_make_part)
         self._make_apart = ray.remote(num_returns=2, **options)(_make_part_apart)
         self._out = ray.put(workspace.out)

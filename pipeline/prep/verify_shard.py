@@ -24,7 +24,7 @@ from vice.data_specs.shard_format import (
     DatasetRecord,
     ShardRecord,
 )
-from vice.pipeline.prep.regions import connected_pieces
+from vice.pipeline.prep.connected import connected_pieces
 from vice.pipeline.shards import Sample, decode_sample, parse_index
 from vice.pipeline.storage.base import Storage
 
