@@ -92,7 +92,7 @@ class Shards:
                 table = pq.ParquetFile(file)
                 if not table.schema_arrow.equals(MANIFEST_SCHEMA):
                     raise self._bad_manifest("another schema")
-                yield from table.iter_batches(batch_size=1 << 14, columns=columns)
+                yield from table.iter_batches(batch_size=1 << 12, columns=columns)
         except (OSError, pa.ArrowException) as error:
             raise self._bad_manifest(str(error).splitlines()[0]) from None
 

@@ -22,7 +22,7 @@ ORDER_VERSION = "philox-argsort 1"
 
 _NO_TAR = -1
 _NO_PLACE = Place(-1, -1)
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from vice.data_specs.shard_format import MANIFEST_SCHEMA, REJECTED_SCHEMA
 
-_ROW_GROUP = 1 << 14
+_ROW_GROUP = 1 << 12
 """Rows of a row group: a reader may take a manifest of any size in pieces of this."""
 
 _MAPS = tuple(field.name for field in MANIFEST_SCHEMA if pa.types.is_map(field.type))
