@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -78,8 +79,21 @@ class Shards:
 
     @cached_property
     def manifest(self) -> pa.Table:
-        """The whole manifest (some 400 bytes a sample); `manifest_batches` takes it in pieces."""
-        return pa.Table.from_batches(list(self.manifest_batches()), MANIFEST_SCHEMA)
+        """The whole manifest (some 400 bytes a sample), checked by its sha256; `manifest_batches` takes it in pieces.
+
+        Raises:
+            InputError: it cannot be read, was changed, or has another schema.
+        """
+        try:
+            data = self.storage.read(MANIFEST_FILE)
+            if not self._as_recorded(MANIFEST_FILE, data):
+                raise self._bad_manifest("its sha256 is not the recorded one")
+            table = pq.read_table(pa.BufferReader(data))
+        except (OSError, pa.ArrowException) as error:
+            raise self._bad_manifest(str(error).splitlines()[0]) from None
+        if not table.schema.equals(MANIFEST_SCHEMA):
+            raise self._bad_manifest("another schema")
+        return table
 
     def manifest_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The manifest in pieces of some thousand rows, with all columns or the named ones.
@@ -96,6 +110,10 @@ class Shards:
         except (OSError, pa.ArrowException) as error:
             raise self._bad_manifest(str(error).splitlines()[0]) from None
 
+    def _as_recorded(self, name: str, data: bytes) -> bool:
+        """Whether a file's bytes are those that `dataset.json` was written with."""
+        return hashlib.sha256(data).hexdigest() == self.record.files[name]
+
     def _bad_manifest(self, reason: str) -> InputError:
         where = self.storage.where(MANIFEST_FILE)
         return InputError(f"the manifest cannot be read ({reason})", where=where, hint="run vice-prep verify")
@@ -106,8 +124,10 @@ class Shards:
         return self.manifest["key"].to_pylist()
 
     @cached_property
-    def _shard_of(self) -> pa.ChunkedArray:
-        return self.manifest["shard"].dictionary_encode()
+    def _shards_of(self) -> tuple[list[str], np.ndarray]:
+        """Names of the tars, and which one each sample lies in."""
+        encoded = self.manifest["shard"].dictionary_encode().combine_chunks()
+        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
 
     @cached_property
     def _index_in_shard(self) -> np.ndarray:
@@ -165,27 +185,50 @@ class Shards:
         return f"{self.storage.where(f'{SHARD_FOLDER}/{self._tar_of(number)}')}, key {self.keys[number]}"
 
     def _tar_of(self, number: int) -> str:
-        return self._shard_of[number].as_py()
+        tars, tar_of = self._shards_of
+        return tars[tar_of[number]]
 
     def read(self, number: int, members: list[str]) -> list[bytes]:
-        """Bytes of some members (`jpg`, `slic20.png`) of one sample.
+        """Bytes of some members (`jpg`, `slic20.png`) of one sample, checked against their sha256 in its json.
 
         Raises:
-            WorkError: the shard cannot be read or lacks the member; names shard and key.
+            WorkError: the shard cannot be read, lacks the member, or was changed; names shard and key.
         """
-        places = self._places(self._tar_of(number))[self._index_in_shard[number]]
+        tar = self._tar_of(number)
         try:
-            return self.storage.read_ranges(
-                f"{SHARD_FOLDER}/{self._tar_of(number)}", [places[member] for member in members]
+            places = self._places(tar)[self._index_in_shard[number]]
+            *data, meta = self.storage.read_ranges(
+                f"{SHARD_FOLDER}/{tar}", [places[member] for member in (*members, META_MEMBER)]
             )
         except KeyError as error:
-            raise WorkError(
-                f"sample has no member {error}", where=self.where(number), hint="run vice-prep verify"
-            ) from None
+            raise self._bad_sample(number, f"sample has no member {error}") from None
         except OSError as error:
-            raise WorkError(
-                f"cannot read the shard ({error})", where=self.where(number), hint="run vice-prep verify"
-            ) from None
+            raise self._bad_sample(number, f"cannot read the shard ({error})") from None
+        self._check(number, dict(zip(members, data, strict=True)), meta)
+        return data
+
+    def _check(self, number: int, data: dict[str, bytes], meta: bytes) -> None:
+        """Hold a sample's members against its json, and its json against the manifest."""
+        try:
+            told = json.loads(meta)
+            identity = (told["key"], told["width"], told["height"])
+            hashes = {} if self._unhashed else told["sha256"]
+        except (ValueError, KeyError, TypeError):
+            raise self._bad_sample(number, f"its {META_MEMBER} is damaged") from None
+        if identity != (self.keys[number], *self.sizes[number]):
+            raise self._bad_sample(number, "the shard has another sample here than the manifest")
+        # the json may be asked for itself: it has no hash
+        for member in () if self._unhashed else data.keys() - {META_MEMBER}:
+            if hashlib.sha256(data[member]).hexdigest() != hashes.get(member):
+                raise self._bad_sample(number, f"its {member} was changed: its sha256 is not the recorded one")
+
+    @property
+    def _unhashed(self) -> bool:
+        """Whether these shards are from before samples held their members' sha256."""
+        return self.record.implementation["sample"] == "1"
+
+    def _bad_sample(self, number: int, what: str) -> WorkError:
+        return WorkError(what, where=self.where(number), hint="run vice-prep verify")
 
     def sample(self, number: int, layers: list[str] | None = None) -> Sample:
         """One sample as NumPy arrays, with all region layers or the named ones (`slic20`).
@@ -215,7 +258,10 @@ class Shards:
         if tar not in self._members:
             path = f"{SHARD_FOLDER}/{tar.removesuffix('.tar')}.idx"
             try:
-                self._members[tar] = parse_index(self.storage.read(path).decode("ascii"))
+                data = self.storage.read(path)
+                if not self._as_recorded(path, data):
+                    raise ValueError("its sha256 is not the recorded one")
+                self._members[tar] = parse_index(data.decode("ascii"))
             except (OSError, ValueError) as error:
                 where = self.storage.where(path)
                 raise WorkError(f"index cannot be read ({error})", where=where, hint="run vice-prep verify") from None

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
+
+
+class BatchFormat(NamedTuple):
+    """How a batch's pictures lie in memory; the views are the same."""
+
+    dtype: torch.dtype = torch.float32
+    """float32 or bfloat16."""
+    channels_last: bool = False
+    """Whether a view's channels lie beside each other, as torch's `channels_last`."""
+
+    def empty(self, num_views: int, num_pictures: int, size: int, device: torch.device) -> Float[Tensor, "m n 3 h w"]:
+        """Memory for the views of a batch."""
+        if not self.channels_last:
+            return torch.empty(num_views, num_pictures, 3, size, size, dtype=self.dtype, device=device)
+        images = torch.empty(num_views, num_pictures, size, size, 3, dtype=self.dtype, device=device)
+        return images.permute(0, 1, 4, 2, 3)
+
+
+FLOAT32 = BatchFormat()
+"""float32, channels first."""
 
 
 class Batch(NamedTuple):
     """M views of each of N pictures, with their regions."""
 
     images: Float[Tensor, "m n 3 h w"]
-    """Normalised by IMAGE_MEAN and IMAGE_STD; masked pixels are noise, uniform in [-1, 1]."""
+    """Normalised by IMAGE_MEAN and IMAGE_STD; masked pixels are noise, uniform in [-1, 1]; see BatchFormat."""
     regions: Int32[Tensor, "m n h w"]
     """Ids of mutual regions, 0..num_regions-1 per picture and the same in all its views; IGNORE elsewhere."""
     num_regions: Int64[Tensor, " n"]

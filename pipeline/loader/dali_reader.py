@@ -1,21 +1,22 @@
-"""The DALI reader: a thread reads and plans ahead, DALI makes the views, torch numbers and masks their regions."""
+"""The DALI reader: a thread reads and plans ahead, another runs DALI, then numbers and masks regions in torch."""
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 
 import cv2
 import numpy as np
 import torch
 
 from vice.data_specs.errors import WorkError
+from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
 from vice.data_specs.regions import grid_cell
-from vice.pipeline.loader.batch import Batch
+from vice.pipeline.loader.batch import FLOAT32, Batch, BatchFormat
 from vice.pipeline.loader.dali_graph import plan_arrays, views_graph
 from vice.pipeline.loader.grid import grid_views
-from vice.pipeline.loader.region_ops import count_pixels, fill_with_noise, masked_pixels, mutual_regions
+from vice.pipeline.loader.read_ahead import ReadAhead
+from vice.pipeline.loader.region_ops import fill_with_noise, view_regions
 from vice.pipeline.loader.source import PlannedSample, StepSource
 
 STEPS_AHEAD = 2
@@ -29,10 +30,12 @@ class DaliReader:
         source: reads and plans samples.
         device: a CUDA device, or the CPU (the same graph with `device_id=None`).
         num_threads: DALI's worker threads.
+        batch_format: of the pictures.
     """
 
-    def __init__(self, source: StepSource, device: torch.device, num_threads: int):
+    def __init__(self, source: StepSource, device: torch.device, num_threads: int, batch_format: BatchFormat = FLOAT32):
         self._source, self._device, self._num_threads = source, device, num_threads
+        self._format = batch_format
         self._cell = grid_cell(source.settings.regions)
 
     def batches(self, first_step: int) -> Iterator[Batch]:
@@ -41,24 +44,39 @@ class DaliReader:
         Raises:
             WorkError: a sample cannot be read or decoded; names shard and key.
         """
-        with _ReadAhead(self._source, first_step) as ahead:
-            graph = self._build(ahead)
+        with closing(ReadAhead(self._made(first_step), depth=1, name="vice-batches")) as ahead:
+            for batch in ahead:
+                if self._device.type == "cuda":
+                    for tensor in batch[:-1]:
+                        # made on another stream: its memory must not be given out again before this one is done with it
+                        tensor.record_stream(torch.cuda.current_stream(self._device))
+                yield batch
+
+    def _made(self, first_step: int) -> Iterator[Batch]:
+        on_gpu = self._device.type == "cuda"
+        stream = torch.cuda.Stream(self._device) if on_gpu else None
+        with _Feed(self._source, first_step) as feed, torch.cuda.stream(stream) if on_gpu else nullcontext():
+            graph = self._build(feed)
             while True:
                 try:
                     outputs = graph.run()
                 except RuntimeError as error:
-                    raise self._culprit(ahead, error) from error
-                yield self._batch([_to_torch(output) for output in outputs], ahead.pop_planned())
+                    raise self._culprit(feed, error) from error
+                batch = self._batch(outputs, feed.pop_planned())
+                if stream is not None:
+                    stream.synchronize()  # DALI uses its outputs' memory again in the next run
+                yield batch
 
-    def _build(self, ahead: _ReadAhead):
+    def _build(self, feed: _Feed):
         on_gpu = self._device.type == "cuda"
         order, settings = self._source.order, self._source.settings
         graph = views_graph(
-            ahead.feed,
+            feed,
             num_views=settings.num_views,
             size=settings.size,
             on_gpu=on_gpu,
             stored_regions=self._cell is None,
+            layout="HWC" if self._format.channels_last else "CHW",
             batch_size=order.global_batch // order.world_size,
             num_threads=self._num_threads,
             device_id=(self._device.index or 0) if on_gpu else None,
@@ -67,20 +85,33 @@ class DaliReader:
         graph.build()
         return graph
 
-    def _batch(self, outputs: list[torch.Tensor], samples: list[PlannedSample]) -> Batch:
+    def _batch(self, outputs: tuple, samples: list[PlannedSample]) -> Batch:
         settings = self._source.settings
-        images = torch.stack(outputs[: settings.num_views])
+        views = [torch.from_dlpack(output.as_tensor()) for output in outputs]
+        images = self._images(views[: settings.num_views])
         stored = self._cell is None
-        ids = torch.stack(outputs[settings.num_views :]).squeeze(-1) if stored else self._grid(samples)
-        counts = count_pixels(ids)
-        seeds = self._stacked([sample.plan.seed for sample in samples])
-        shares = self._stacked([sample.plan.mask_share for sample in samples])
-        masked = masked_pixels(ids, counts, shares, seeds[:-1])
-        mutual = mutual_regions(
-            ids, counts, seeds[-1], max_regions=settings.max_regions, min_pixels=settings.min_region_pixels
+        ids = torch.stack(views[settings.num_views :]).squeeze(-1) if stored else self._grid(samples)
+        seeds = np.stack([sample.plan.seed for sample in samples], axis=1)
+        found = view_regions(
+            ids,
+            self._stacked([sample.plan.mask_share for sample in samples]),
+            torch.from_numpy(seeds).to(self._device),
+            max_regions=settings.max_regions,
+            min_pixels=settings.min_region_pixels,
         )
+        if settings.mask_share > 0:
+            fill_with_noise(images, found.masked, seeds[:-1])
         keys = [self._source.shards.keys[sample.number] for sample in samples]
-        return Batch(fill_with_noise(images, masked, seeds[:-1]), *mutual, masked, keys)
+        return Batch(images, found.regions, found.num_regions, found.region_ids, found.masked, keys)
+
+    def _images(self, views: list[torch.Tensor]) -> torch.Tensor:
+        """M views [n, ...] of DALI's, clipped to the picture's range, in memory of our own."""
+        images = self._format.empty(len(views), len(views[0]), self._source.settings.size, self._device)
+        for image, view in zip(images, views, strict=True):
+            image.copy_(view.permute(0, 3, 1, 2) if self._format.channels_last else view)
+        for channel, (mean, std) in enumerate(zip(IMAGE_MEAN, IMAGE_STD, strict=True)):
+            images[:, :, channel].clamp_(-mean / std, (1 - mean) / std)
+        return images
 
     def _grid(self, samples: list[PlannedSample]) -> torch.Tensor:
         widths = self._source.shards.sizes[:, 0]
@@ -90,12 +121,12 @@ class DaliReader:
 
     def _stacked(self, arrays: list[np.ndarray]) -> torch.Tensor:
         """Arrays of N samples with the views first as one tensor [m, n, ...] on the device."""
-        return torch.from_numpy(np.stack(arrays, axis=1)).to(self._device, non_blocking=True)
+        return torch.from_numpy(np.stack(arrays, axis=1)).to(self._device)
 
-    def _culprit(self, ahead: _ReadAhead, error: RuntimeError) -> WorkError:
+    def _culprit(self, feed: _Feed, error: RuntimeError) -> WorkError:
         """DALI does not say which sample failed: try those it works on."""
         shards = self._source.shards
-        for sample in ahead.planned():
+        for sample in feed.planned():
             for data in (sample.picture, sample.regions):
                 try:
                     if data is not None:
@@ -105,31 +136,22 @@ class DaliReader:
         return WorkError(f"DALI failed ({str(error).splitlines()[0]})", where=shards.address)
 
 
-class _ReadAhead:
-    """A thread that reads and plans steps ahead of DALI, and remembers the plans of batches that DALI still makes."""
+class _Feed:
+    """DALI's external source: steps that a thread reads and plans ahead; remembers the plans that are in the graph."""
 
     def __init__(self, source: StepSource, first_step: int):
-        self._source, self._next_step = source, first_step
-        self._ready: queue.Queue = queue.Queue(maxsize=STEPS_AHEAD)
+        self._steps = ReadAhead(source.steps(first_step), depth=STEPS_AHEAD, name="vice-read-ahead")
         self._in_graph: list[list[PlannedSample]] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="vice-read-ahead", daemon=True)
 
-    def __enter__(self) -> _ReadAhead:
-        self._thread.start()
+    def __enter__(self) -> _Feed:
         return self
 
     def __exit__(self, *_) -> None:
-        self._stop.set()
-        while self._thread.is_alive():
-            self._drain()
-            self._thread.join(timeout=0.05)
+        self._steps.close()
 
-    def feed(self) -> tuple[list, ...]:
-        """The next step as DALI's external source wants it; an error of the reading thread is raised here."""
-        samples = self._ready.get()
-        if isinstance(samples, BaseException):
-            raise samples
+    def __call__(self) -> tuple[list, ...]:
+        """The next step as DALI wants it; an error of the reading thread is raised here."""
+        samples = next(self._steps)
         self._in_graph.append(samples)
         columns = zip(*(self._arrays(sample) for sample in samples), strict=True)
         return tuple(list(column) for column in columns)
@@ -146,24 +168,3 @@ class _ReadAhead:
     def _arrays(sample: PlannedSample) -> tuple[np.ndarray, ...]:
         encoded = [data for data in (sample.picture, sample.regions) if data is not None]
         return (*(np.frombuffer(data, np.uint8) for data in encoded), *plan_arrays(sample.plan))
-
-    def _work(self) -> None:
-        while not self._stop.is_set():
-            try:
-                item = self._source.step(self._next_step)
-            except BaseException as error:
-                # handed over to the reading side, which raises it
-                item = error
-            self._next_step += 1
-            self._ready.put(item)
-            if isinstance(item, BaseException):
-                return
-
-    def _drain(self) -> None:
-        while not self._ready.empty():
-            self._ready.get_nowait()
-
-
-def _to_torch(output) -> torch.Tensor:
-    """A DALI output as a tensor of our own: DALI uses its buffer again."""
-    return torch.from_dlpack(output.as_tensor()).clone()

@@ -9,7 +9,7 @@ import torch
 
 from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import difference
-from vice.pipeline.loader.batch import Batch
+from vice.pipeline.loader.batch import FLOAT32, Batch, BatchFormat
 from vice.pipeline.loader.order import SampleOrder
 from vice.pipeline.loader.settings import ViewSettings
 from vice.pipeline.loader.source import StepSource
@@ -37,6 +37,7 @@ class ViewLoader:
         device: where batches are made and stay.
         reader: `dali` (GPU or CPU, the same graph) or `plain` (NumPy and OpenCV, on the CPU: the reference).
         num_threads: of the reader.
+        batch_format: type and memory layout of the pictures.
 
     Raises:
         InputError: no samples, no such region layer, a batch that the processes cannot share.
@@ -54,6 +55,7 @@ class ViewLoader:
         device: torch.device | str = "cpu",
         reader: Literal["dali", "plain"] = "dali",
         num_threads: int = 2,
+        batch_format: BatchFormat = FLOAT32,
     ):
         self.order = SampleOrder(len(shards), global_batch=global_batch, seed=seed, rank=rank, world_size=world_size)
         self.step = 0
@@ -64,7 +66,7 @@ class ViewLoader:
             "views": views.model_dump(mode="json"),
         }
         source = StepSource(shards, self.order, views)
-        self._reader = _make_reader(reader, source, torch.device(device), num_threads)
+        self._reader = _make_reader(reader, source, torch.device(device), num_threads, batch_format)
         self._batches: Iterator[Batch] | None = None
 
     def __iter__(self) -> Self:
@@ -73,7 +75,11 @@ class ViewLoader:
     def __next__(self) -> Batch:
         if self._batches is None:
             self._batches = self._reader.batches(self.step)
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except BaseException:
+            self._batches = None  # asked again, it tries the same step anew
+            raise
         self.step += 1
         return batch
 
@@ -93,12 +99,14 @@ class ViewLoader:
         self.step, self._batches = state["step"], None
 
 
-def _make_reader(name: str, source: StepSource, device: torch.device, num_threads: int) -> Reader:
+def _make_reader(
+    name: str, source: StepSource, device: torch.device, num_threads: int, batch_format: BatchFormat
+) -> Reader:
     if name == "plain":
         from vice.pipeline.loader.plain_reader import PlainReader
 
-        return PlainReader(source, device)
+        return PlainReader(source, device, batch_format)
     # imported here: a DALI reader is the only thing that needs DALI
     from vice.pipeline.loader.dali_reader import DaliReader
 
-    return DaliReader(source, device, num_threads)
+    return DaliReader(source, device, num_threads, batch_format)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vice.data_specs.regions import grid_cell
-from vice.pipeline.loader.batch import Batch
+from vice.pipeline.loader.batch import FLOAT32, Batch, BatchFormat
 from vice.pipeline.loader.grid import grid_ids
 from vice.pipeline.loader.reference import Views, make_views
 from vice.pipeline.loader.source import PlannedSample, StepSource
@@ -18,17 +18,14 @@ from vice.pipeline.loader.source import PlannedSample, StepSource
 class PlainReader:
     """Makes batches with NumPy and OpenCV, then moves them to the device."""
 
-    def __init__(self, source: StepSource, device: torch.device):
-        self._source, self._device = source, device
+    def __init__(self, source: StepSource, device: torch.device, batch_format: BatchFormat = FLOAT32):
+        self._source, self._device, self._format = source, device, batch_format
 
     def batches(self, first_step: int) -> Iterator[Batch]:
         """Batches of `first_step`, `first_step + 1`, ... without end."""
-        step = first_step
-        while True:
-            samples = self._source.step(step)
+        for samples in self._source.steps(first_step):
             keys = [self._source.shards.keys[sample.number] for sample in samples]
             yield self._collate([self._views(sample) for sample in samples], keys)
-            step += 1
 
     def _views(self, sample: PlannedSample) -> Views:
         settings, shards = self._source.settings, self._source.shards
@@ -49,8 +46,11 @@ class PlainReader:
             arrays = [getattr(view, field) for view in views]
             return torch.from_numpy(np.stack(arrays, axis=1)).to(self._device)
 
+        images = self._format.empty(
+            self._source.settings.num_views, len(views), self._source.settings.size, self._device
+        )
         return Batch(
-            images=stack("images"),
+            images=images.copy_(stack("images")),
             regions=stack("regions"),
             num_regions=num_regions.to(self._device),
             region_ids=region_ids.to(self._device),

@@ -10,6 +10,7 @@ import numpy as np
 from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
 from vice.data_specs.regions import IGNORE
 from vice.pipeline.loader.counters import hash32
+from vice.pipeline.loader.noise import noise_table, noise_window
 from vice.pipeline.loader.plan import ViewPlan
 from vice.pipeline.loader.settings import ViewSettings
 
@@ -43,11 +44,11 @@ def make_views(picture: np.ndarray, ids: np.ndarray, plan: ViewPlan, settings: V
         settings: size of views, most regions.
     """
     views = range(settings.num_views)
-    pixels = np.stack([view_pixels(picture, plan, view, settings.size) for view in views])
+    levels = np.stack([view_levels(picture, plan, view, settings.size) for view in views])
     cropped = np.stack([view_ids(ids, plan, view, settings.size) for view in views])
     regions, region_ids = _mutual(cropped, int(plan.seed[-1]), settings)
     masked = np.stack([_masked(cropped[view], plan.mask_share[view], int(plan.seed[view])) for view in views])
-    images = (pixels / np.float32(255) - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD)
+    images = (levels / np.float32(255) - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD)
     images = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
     for view in views:
         _fill_with_noise(images[view], masked[view], int(plan.seed[view]))
@@ -62,35 +63,39 @@ def view_ids(ids: np.ndarray, plan: ViewPlan, view: int, size: int) -> np.ndarra
     return cropped[:, ::-1] if plan.flip[view] else cropped
 
 
-def view_pixels(picture: np.ndarray, plan: ViewPlan, view: int, size: int) -> np.ndarray:
-    """Crop, resize (triangular filter), distort colour, blur and flip a picture; uint8 [size, size, 3]."""
+def view_levels(picture: np.ndarray, plan: ViewPlan, view: int, size: int) -> np.ndarray:
+    """Crop, resize (triangular filter), distort colour, blur, flip; float32 [size, size, 3], levels in 0..255."""
     left, top, side = (int(part[view]) for part in plan.boxes)
-    pixels = _resample(_resample(picture, top, side, size, axis=0), left, side, size, axis=1)
-    pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    levels = _resample(_resample(picture, top, side, size, axis=0), left, side, size, axis=1)
+    levels = np.clip(np.rint(levels), 0, 255).astype(np.float32)
     if plan.colour.applied[view]:
-        pixels = distort_colour(pixels, *(float(part[view]) for part in plan.colour[:4]))
+        levels = distort_colour(levels, *(float(part[view]) for part in plan.colour[:4]))
     sigma = float(plan.blur_sigma[view])
     if sigma > 0:
         window = 2 * int(np.ceil(3 * sigma)) + 1
-        pixels = cv2.GaussianBlur(pixels, (window, window), sigmaX=sigma, borderType=cv2.BORDER_REFLECT_101)
-    return pixels[:, ::-1] if plan.flip[view] else pixels
+        levels = cv2.GaussianBlur(levels, (window, window), sigmaX=sigma, borderType=cv2.BORDER_REFLECT_101)
+    levels = np.clip(levels, 0, 255)
+    return levels[:, ::-1] if plan.flip[view] else levels
 
 
-def distort_colour(pixels: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float) -> np.ndarray:
+def distort_colour(levels: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float) -> np.ndarray:
     """Turn the hue (degrees) and scale saturation in YIQ, then scale contrast around mid-grey and brightness.
 
     Args:
-        pixels: uint8 [..., 3], RGB.
+        levels: float32 [..., 3], RGB in 0..255.
         brightness: factor.
         contrast: factor.
         saturation: factor.
         hue: degrees.
+
+    Returns:
+        float32 [..., 3], not clipped.
     """
     angle = np.deg2rad(hue)
     turn = np.array([[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]])
     matrix = np.linalg.inv(RGB_TO_YIQ) @ turn @ np.diag([1, saturation, saturation]) @ RGB_TO_YIQ
-    mixed = pixels @ (brightness * contrast * matrix).T + brightness * HALF_RANGE * (1 - contrast)
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    offset = brightness * HALF_RANGE * (1 - contrast)
+    return (levels @ (brightness * contrast * matrix).T + offset).astype(np.float32)
 
 
 def _resample(values: np.ndarray, start: int, side: int, size: int, *, axis: int) -> np.ndarray:
@@ -137,8 +142,6 @@ def _masked(cropped: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def _fill_with_noise(image: np.ndarray, masked: np.ndarray, seed: int) -> None:
-    """Noise uniform in [-1, 1) at masked pixels of a float32 [3, h, w] image, in place."""
-    pixel = np.flatnonzero(masked).astype(np.int64)
-    for channel in range(3):
-        mixed = hash32(hash32(pixel * 3 + channel) ^ seed)
-        image[channel].reshape(-1)[pixel] = mixed * 2.0**-31 - 1
+    """Noise at masked pixels of a float32 [3, h, w] image, in place: the seed's window of the noise table."""
+    noise = noise_table(image.size)[noise_window(seed, image.size)].reshape(image.shape)
+    np.copyto(image, noise, where=masked)

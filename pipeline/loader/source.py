@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from typing import NamedTuple
 
 import cv2
@@ -42,6 +44,10 @@ class StepSource:
         self._members = [picture_member(shards.record.settings), DENSITY_MEMBER]
         if grid_cell(settings.regions) is None:
             self._members.append(f"{shards.layer_named(settings.regions)}.png")
+
+    def steps(self, first_step: int) -> Iterator[list[PlannedSample]]:
+        """This process's samples of `first_step`, `first_step + 1`, ... without end."""
+        return map(self.step, count(first_step))
 
     def step(self, step: int) -> list[PlannedSample]:
         """The samples of this process in a step."""

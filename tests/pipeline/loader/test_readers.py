@@ -1,24 +1,16 @@
-"""Both readers over real shards: the same batch; regions aligned with pictures; exact resumption; damage is named."""
+"""Both readers over real shards: the same batch, mutual regions, masking, types, exact resumption."""
 
-from types import SimpleNamespace
-
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from vice.data_specs.errors import InputError, WorkError
+from vice.data_specs.errors import InputError
 from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
 from vice.data_specs.regions import IGNORE
-from vice.pipeline.loader.dali_reader import DaliReader
+from vice.pipeline.loader.batch import FLOAT32, BatchFormat
 from vice.pipeline.loader.loader import ViewLoader
-from vice.pipeline.loader.order import SampleOrder, Visit
-from vice.pipeline.loader.plan import plan_views
 from vice.pipeline.loader.settings import AppearanceSettings, ViewSettings
-from vice.pipeline.loader.source import PlannedSample
 from vice.pipeline.shards import Shards
-
-PLAIN_LOOKS = AppearanceSettings(jitter_probability=0, grey_probability=0, blur_probability=0)
 
 
 def loader(shards, reader="dali", *, batch=4, rank=0, world_size=1, **views):
@@ -38,13 +30,49 @@ def test_both_readers_give_the_same_batch(scene_shards, layer):
         assert torch.equal(dali.num_regions, plain.num_regions)
         assert torch.equal(dali.region_ids, plain.region_ids)
         assert torch.equal(dali.masked, plain.masked)
-        # pictures pass through rounding to 8 bits three times (resize, colour, blur); a level is at most 1/57
         levels = (dali.images - plain.images).abs() * 255 * torch.tensor(IMAGE_STD)[:, None, None]
-        assert levels.max() <= 5
-        assert levels.mean() < 0.1
-        assert torch.equal(
-            dali.images[dali.masked[:, :, None].expand_as(dali.images)], plain.images[masked_values(plain)]
-        )
+        # at a tie the resize may round to another of 256 levels; colour and contrast make that larger
+        assert levels.mean() < 0.005 and levels.max() <= 8
+        assert torch.equal(dali.images[masked_values(plain)], plain.images[masked_values(plain)])
+
+
+@pytest.mark.parametrize("settings", [{"jitter_probability": 1.0}, {"blur_probability": 1.0}, {}])
+def test_both_readers_give_the_same_appearance(scene_shards, settings):
+    never = {"jitter_probability": 0.0, "grey_probability": 0.0, "blur_probability": 0.0}
+    looks = {"appearance": AppearanceSettings(**(never | settings)), "mask_share": 0}
+    for dali, plain in zip(
+        take(loader(scene_shards["train"], **looks), 3),
+        take(loader(scene_shards["train"], "plain", **looks), 3),
+        strict=True,
+    ):
+        levels = (dali.images - plain.images).abs() * 255 * torch.tensor(IMAGE_STD)[:, None, None]
+        assert levels.mean() < 0.005 and levels.max() <= (8 if "jitter_probability" in settings else 1.001)
+
+
+def test_views_stay_in_the_range_of_pictures(scene_shards):
+    looks = AppearanceSettings(jitter_probability=1.0, brightness=1.0, contrast=1.0, saturation=1.0)
+    for reader in ("dali", "plain"):
+        images = next(loader(scene_shards["train"], reader, appearance=looks, mask_share=0)).images
+        mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
+        levels = images * std + mean
+        assert levels.min() >= -1e-6 and levels.max() <= 1 + 1e-6
+        # so strong that both ends are reached
+        assert (levels < 1e-3).any() and (levels > 1 - 1e-3).any()
+
+
+@pytest.mark.parametrize("reader", ["dali", "plain"])
+def test_other_types_and_layouts_hold_the_same_views(scene_shards, reader):
+    shards = Shards(scene_shards["train"])
+    view_settings = ViewSettings(num_views=3, size=64, regions="slic:12")
+    plain, other = (
+        next(ViewLoader(shards, view_settings, global_batch=4, reader=reader, batch_format=batch_format))
+        for batch_format in (FLOAT32, BatchFormat(torch.bfloat16, channels_last=True))
+    )
+    assert other.images.dtype == torch.bfloat16 and other.images.shape == plain.images.shape
+    assert other.images.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    # bfloat16 has 8 bits: a value is off by at most 2^-9 of itself; the range's ends are rounded as well
+    torch.testing.assert_close(other.images.float(), plain.images, rtol=2**-8, atol=2**-9)
+    assert torch.equal(other.regions, plain.regions) and torch.equal(other.masked, plain.masked)
 
 
 def masked_values(batch):
@@ -97,66 +125,6 @@ def test_no_masking_where_it_is_off(scene_shards):
     assert not next(loader(scene_shards["train"], mask_share=0)).masked.any()
 
 
-class DrawnSource:
-    """One drawn picture of coloured cells whose region map is the cells: what a view shows must be its own ids."""
-
-    def __init__(self, settings, *, cell):
-        rng = np.random.default_rng(0)
-        rows, columns = 240 // cell, 320 // cell
-        colours = rng.integers(0, 256, (rows * columns, 3)).astype(np.uint8)
-        self.ids = np.kron(np.arange(rows * columns).reshape(rows, columns), np.ones((cell, cell))).astype(np.uint16)
-        self.picture = colours[self.ids]
-        self.colours, self.settings = colours, settings
-        self.order = SampleOrder(1, global_batch=1, seed=0)
-        self.shards = SimpleNamespace(keys=["drawn"])
-
-    def step(self, step):
-        density = np.ones((60, 80), np.uint8)
-        plan = plan_views(320, 240, density, 4, settings=self.settings, seed=0, visit=Visit(step, 0))
-        encoded = [cv2.imencode(".png", array)[1].tobytes() for array in (self.picture[..., ::-1], self.ids)]
-        return [PlannedSample(0, *encoded, plan)]
-
-
-def as_levels(images):
-    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
-    return (images * std + mean) * 255
-
-
-def test_regions_follow_their_picture_through_all_geometry():
-    settings = ViewSettings(num_views=4, size=64, regions="slic:20", mask_share=0, appearance=PLAIN_LOOKS)
-    source = DrawnSource(settings, cell=16)
-    steps = DaliReader(source, torch.device("cpu"), 2).batches(0)
-    compared = 0
-    for batch in take(steps, 20):
-        ids = torch.where(batch.regions == IGNORE, -1, batch.regions).long()
-        stored = batch.region_ids[0][ids.clamp_min(0)]
-        expected = torch.from_numpy(source.colours)[stored].movedim(-1, 2)
-        # away from a border the linear filter (reach: 2 view pixels) sees one colour only
-        inside = ids >= 0
-        for shift in [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]:
-            inside &= ids == torch.roll(ids, shift, (2, 3))
-        inside[..., :2, :] = inside[..., -2:, :] = inside[..., :2] = inside[..., -2:] = False
-        difference = (as_levels(batch.images) - expected).abs().amax(2)
-        assert difference[inside].max() < 0.6
-        compared += int(inside.sum())
-    assert compared > 50_000
-
-
-def test_a_view_at_scale_one_is_a_plain_crop():
-    settings = ViewSettings(
-        num_views=3, size=64, resize=(1.0, 1.0), regions="slic:20", mask_share=0, appearance=PLAIN_LOOKS
-    )
-    source = DrawnSource(settings, cell=4)
-    for step, batch in enumerate(take(DaliReader(source, torch.device("cpu"), 2).batches(0), 5)):
-        plan = source.step(step)[0].plan
-        for view in range(3):
-            left, top = int(plan.boxes.left[view]), int(plan.boxes.top[view])
-            crop = source.picture[top : top + 64, left : left + 64]
-            crop = crop[:, ::-1] if plan.flip[view] else crop
-            shown = as_levels(batch.images[view, 0]).round().to(torch.uint8).movedim(0, -1).numpy()
-            assert np.array_equal(shown, crop)
-
-
 def test_resuming_gives_the_exact_next_batches(scene_shards):
     whole = take(loader(scene_shards["train"]), 6)
     first = loader(scene_shards["train"])
@@ -189,24 +157,3 @@ def test_other_data_or_settings_are_refused_with_the_difference(scene_shards):
 def test_an_unknown_layer_is_refused_with_those_there_are(scene_shards):
     with pytest.raises(InputError, match=r"no region layer 'slic:33'.*stored: slic:12, slic:20"):
         loader(scene_shards["train"], regions="slic:33")
-
-
-@pytest.mark.parametrize("reader", ["dali", "plain"])
-def test_a_shard_damaged_later_names_shard_and_key(scene_shards, tmp_path, reader):
-    import shutil
-
-    copy = tmp_path / "damaged"
-    shutil.copytree(scene_shards["train"], copy)
-    tar = copy / "shards" / "train-000001.tar"
-    data = bytearray(tar.read_bytes())
-    offset, _ = Shards(copy)._places("train-000001.tar")[2]["jpg"]
-    data[offset : offset + 400] = bytes(400)
-    tar.write_bytes(data)
-    with pytest.raises(WorkError, match=r"train-000001\.tar, key train-0000000[0-9]"):
-        take(loader(copy, reader, batch=2), 6)
-
-
-def test_one_picture_and_fewer_shards_than_processes_work(tmp_path, scene_shards):
-    order = SampleOrder(1, global_batch=4, seed=0, rank=3, world_size=4)
-    assert [order.visits(step) for step in range(2)] == [[Visit(3, 0)], [Visit(7, 0)]]
-    assert len(next(loader(scene_shards["train"], batch=8, rank=7, world_size=8)).keys) == 1

@@ -13,7 +13,7 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.regions import RegionLayer
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.loader.order import SampleOrder
-from vice.pipeline.loader.reference import make_views, view_pixels
+from vice.pipeline.loader.reference import make_views, view_levels
 from vice.pipeline.loader.settings import AppearanceSettings
 from vice.pipeline.loader.source import StepSource
 from vice.pipeline.prep.info import entry_totals, facts, facts_json, map_totals, summary
@@ -120,7 +120,7 @@ def test_a_view_is_shown_in_the_picture_s_own_colours(shards):
     sample, plan, views = sample_views(opened, 0, plain, seed=0, epoch=0)
     for view in range(plain.num_views):
         shown = view_picture(views.images[view])
-        np.testing.assert_array_equal(shown, view_pixels(sample.picture, plan, view, plain.size))
+        np.testing.assert_array_equal(shown, np.rint(view_levels(sample.picture, plan, view, plain.size)))
 
 
 def test_boxes_and_centre_are_drawn_where_the_plan_says(shards):
