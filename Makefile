@@ -8,7 +8,15 @@ STAMP  := $(VENV)/.installed
 LAST   := $(DEMO)/run/checkpoints/last.pt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test gpu-check lint format clean
+
+# `make gpu-check PYTHON=python3` uses that interpreter as it is, without .venv, network or Ray
+ifneq ($(filter command environment,$(origin PYTHON)),)
+GPU_PYTHON := $(PYTHON)
+else
+GPU_PYTHON := $(BIN)/python
+gpu-check: $(STAMP)
+endif
 
 help:      ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -40,6 +48,9 @@ test: $(STAMP)  ## all tests
 	@echo "==> running the tests"
 	@$(BIN)/python -m pytest -q
 
+gpu-check: ## all checks and benchmarks that need an NVIDIA GPU; leaves gpu-check/DATE.md
+	$(GPU_PYTHON) benchmarks/gpu_check.py
+
 lint: $(STAMP)  ## ruff: lint and format check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
@@ -47,4 +58,4 @@ format: $(STAMP)  ## let ruff rewrite the files
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 clean:     ## remove what demo and tests leave behind (not .venv)
-	rm -rf $(DEMO) .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(DEMO) gpu-check .pytest_cache .ruff_cache build *.egg-info

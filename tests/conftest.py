@@ -26,6 +26,18 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that need a GPU say so where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU: make gpu-check runs it"))
+
+
 @pytest.fixture(scope="session")
 def s3():
     """An S3 server, named by the environment: processes started after it find it."""
