@@ -143,6 +143,7 @@ class Sharder:
         self._folder, self._ready = folder, ready
 
     def __call__(self, source: str) -> Path:
+        """The folder of shards with sources of a size (`640x480`)."""
         if self._ready is not None:
             return self._ready / source
         out = self._folder / f"{source}.shards"
