@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -52,7 +53,7 @@ class Sample:
 
 
 class Shards:
-    """A complete OUT of `vice-prep shard`, opened for reading.
+    """A complete OUT of `vice-prep shard`, opened for reading: a sequence of samples (`shards[n]`, `len`, `for`).
 
     Args:
         out: the OUT folder, on a disk or an object store (`s3://…`, `gs://…`).
@@ -71,6 +72,21 @@ class Shards:
 
     def __len__(self) -> int:
         return self.record.num_samples
+
+    def __getitem__(self, number: int) -> Sample:
+        """Sample `number` (a negative one counts from the end), with all that is stored of it.
+
+        Raises:
+            IndexError: there are not so many.
+            WorkError: a member cannot be read or decoded; names shard and key.
+        """
+        place = operator.index(number)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"no sample {place}, there are {len(self)}: {self.address}")
+        return self.sample(place % len(self))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return map(self.sample, range(len(self)))
 
     @property
     def address(self) -> str:
@@ -242,9 +258,11 @@ class Shards:
         members += [LABELS_MEMBER] if self.manifest["has_labels"][number].as_py() else []
         data = dict(zip(members, self.read(number, members), strict=True))
         sample = decode_sample(self.keys[number], data, self.record, self.where(number))
-        if self._class_table is None or sample.labels is None:
-            return sample
-        return replace(sample, labels=self._class_table.table[sample.labels])
+        return sample if sample.labels is None else replace(sample, labels=self.in_class_set(sample.labels))
+
+    def in_class_set(self, labels: np.ndarray) -> np.ndarray:
+        """Labels as stored, uint16 [h, w], in the set of classes that was asked for."""
+        return labels if self._class_table is None else self._class_table.table[labels]
 
     def decode(self, data: bytes, flags: int, number: int) -> np.ndarray:
         """Decode a member of a sample with OpenCV's `flags`.

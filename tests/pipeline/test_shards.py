@@ -88,6 +88,18 @@ def test_a_sample_has_the_arrays_that_were_stored(source, out):
         assert (sample.labels[ignored:, :32] == 0).all() and (sample.labels[ignored:, 32:] == 1).all()
 
 
+def test_shards_are_a_sequence_of_samples(out):
+    shards = Shards(out)
+    assert [sample.key for sample in shards] == shards.keys == [shards[number].key for number in range(5)]
+    assert shards[-1].key == shards[np.int64(4)].key == shards.keys[4]
+    assert np.array_equal(shards[2].picture, shards.sample(2).picture)
+    for number in (5, -6):
+        with pytest.raises(IndexError, match=f"no sample {number}, there are 5"):
+            shards[number]
+    with pytest.raises(TypeError):
+        shards["val-00000000"]
+
+
 def test_a_layer_can_be_named_either_way_and_others_left_out(out):
     shards = Shards(out)
     assert shards.layer_named("slico:16") == shards.layer_named("slico16") == "slico16"
