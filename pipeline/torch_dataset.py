@@ -189,12 +189,5 @@ class ShardDataset(IterableDataset):
         if self.density:
             sample["density"] = torch.from_numpy(arrays[DENSITY_MEMBER])
         if self.meta:
-            sample["meta"] = self._parsed(data[META_MEMBER], number)
+            sample["meta"] = json.loads(data[META_MEMBER])
         return sample
-
-    def _parsed(self, data: bytes, number: int) -> dict[str, Any]:
-        try:
-            return json.loads(data)
-        except ValueError:
-            where, hint = self.shards.where(number), "run vice-prep verify --deep"
-            raise WorkError(f"its {META_MEMBER} cannot be read", where=where, hint=hint) from None

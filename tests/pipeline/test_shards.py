@@ -127,7 +127,7 @@ def test_errors_name_shard_and_key(copied):
     with pytest.raises(WorkError, match=r"ends \d+ bytes early.*val-000001\.tar, key val-00000003"):
         shards.read(3, ["jpg"])
     tar.write_bytes(bytes(1_000_000))
-    with pytest.raises(WorkError, match=r"cannot be decoded: .*val-000001\.tar, key val-00000002.*verify"):
+    with pytest.raises(WorkError, match=r"its json is damaged: .*val-000001\.tar, key val-00000002.*verify"):
         shards.sample(2)
     (copied / "shards" / "val-000000.idx").write_text("v1.2 7\n")
     with pytest.raises(WorkError, match=r"index cannot be read.*val-000000\.idx"):

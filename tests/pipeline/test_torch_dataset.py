@@ -217,7 +217,7 @@ def test_a_damaged_sample_is_named_in_one_line(out, tmp_path, num_workers):
     read, error = failure(loader)
     assert read == [0, 1, 2, 3] and isinstance(error, WorkError)
     where = f"{copy}/shards/train-000001.tar, key train-00000004"
-    assert str(error) == f"a sample cannot be decoded: {where}; run vice-prep verify --deep"
+    assert str(error) == f"its json is damaged: {where}; run vice-prep verify"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
@@ -228,7 +228,7 @@ def test_unreadable_meta_is_named(out, tmp_path):
     data = bytearray(tar.read_bytes())
     data[offset : offset + size] = b"?" * size
     tar.write_bytes(data)
-    with pytest.raises(WorkError, match=r"its json cannot be read: .*train-000000\.tar, key train-00000001"):
+    with pytest.raises(WorkError, match=r"its json is damaged: .*train-000000\.tar, key train-00000001"):
         ShardDataset(Shards(copy), meta=True).sample(1)
 
 
