@@ -14,7 +14,7 @@ from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
 from vice.data_specs.regions import grid_cell
 from vice.pipeline.loader.batch import FLOAT32, Batch, BatchFormat
 from vice.pipeline.loader.dali_graph import plan_arrays, views_graph
-from vice.pipeline.loader.grid import grid_views
+from vice.pipeline.loader.grid import grid_lines
 from vice.pipeline.loader.read_ahead import ReadAhead
 from vice.pipeline.loader.region_ops import fill_with_noise, view_regions
 from vice.pipeline.loader.source import PlannedSample, StepSource
@@ -116,8 +116,9 @@ class DaliReader:
     def _grid(self, samples: list[PlannedSample]) -> torch.Tensor:
         widths = self._source.shards.sizes[:, 0]
         size = self._source.settings.size
-        maps = [grid_views(int(widths[sample.number]), self._cell, sample.plan, size) for sample in samples]
-        return self._stacked(maps)
+        lines = [grid_lines(int(widths[sample.number]), self._cell, sample.plan, size) for sample in samples]
+        rows, columns = (self._stacked(list(part)) for part in zip(*lines, strict=True))
+        return rows[..., None] + columns[..., None, :]
 
     def _stacked(self, arrays: list[np.ndarray]) -> torch.Tensor:
         """Arrays of N samples with the views first as one tensor [m, n, ...] on the device."""

@@ -13,17 +13,20 @@ def grid_ids(width: int, height: int, cell: int) -> np.ndarray:
     return (np.arange(height)[:, None] // cell * columns + np.arange(width) // cell).astype(np.int32)
 
 
-def grid_views(width: int, cell: int, plan: ViewPlan, size: int) -> np.ndarray:
-    """int32 [m, size, size]: cell numbers of all views, without making the picture's map.
+def grid_lines(width: int, cell: int, plan: ViewPlan, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cell numbers of all views without making a map: pixel (i, j) of view m lies in cell `rows[m, i] + columns[m, j]`.
 
     Args:
         width: of the picture, in pixels.
         cell: side of a cell in picture pixels.
         plan: crops and flips.
         size: side of a view in pixels.
+
+    Returns:
+        rows and columns, int32 [m, size] each.
     """
     inside = np.floor((np.arange(size) + 0.5) * (plan.boxes.side[:, None] / size)).astype(np.int64)
-    rows = (plan.boxes.top[:, None] + inside) // cell
+    rows = (plan.boxes.top[:, None] + inside) // cell * -(-width // cell)
     columns = (plan.boxes.left[:, None] + inside) // cell
     columns[plan.flip] = columns[plan.flip, ::-1]
-    return (rows[:, :, None] * -(-width // cell) + columns[:, None, :]).astype(np.int32)
+    return rows.astype(np.int32), columns.astype(np.int32)

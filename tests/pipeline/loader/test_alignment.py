@@ -11,7 +11,7 @@ from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
 from vice.data_specs.regions import IGNORE
 from vice.pipeline.loader.dali_graph import plan_arrays, views_graph
 from vice.pipeline.loader.dali_reader import DaliReader
-from vice.pipeline.loader.grid import grid_ids, grid_views
+from vice.pipeline.loader.grid import grid_ids, grid_lines
 from vice.pipeline.loader.order import SampleOrder, Visit
 from vice.pipeline.loader.plan import plan_views
 from vice.pipeline.loader.reference import view_ids
@@ -82,9 +82,9 @@ def test_a_region_map_sent_through_as_the_picture_comes_out_as_the_region_map(wi
 def test_grid_cells_of_a_view_are_those_of_the_picture_s_map(width, height, cell, sample):
     view_settings = ViewSettings(num_views=3, size=64, regions=f"grid:{cell}" if cell > 1 else "pixel")
     plan = plan_for(width, height, view_settings, sample)
-    views, ids = grid_views(width, cell, plan, 64), grid_ids(width, height, cell)
+    (rows, columns), ids = grid_lines(width, cell, plan, 64), grid_ids(width, height, cell)
     for view in range(3):
-        assert np.array_equal(views[view], view_ids(ids, plan, view, 64))
+        assert np.array_equal(rows[view][:, None] + columns[view], view_ids(ids, plan, view, 64))
 
 
 class Drawn:
