@@ -42,11 +42,11 @@ class Access(NamedTuple):
     regions: list[dict[int, np.ndarray]]
     """Per view: each of those superpixels and the flat indices of its pixels."""
     seconds: dict[str, float]
-    """Time of each of STAGES."""
+    """CPU time of each of STAGES."""
 
 
 class Stopwatch:
-    """Adds up the time spent in each of STAGES."""
+    """Adds up the CPU time spent in each of STAGES."""
 
     def __init__(self):
         self.seconds = dict.fromkeys(STAGES, 0.0)
@@ -54,9 +54,9 @@ class Stopwatch:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a block."""
-        start = time.perf_counter()
+        start = time.process_time()  # of the worker, so that others on its core do not count
         yield
-        self.seconds[name] += time.perf_counter() - start
+        self.seconds[name] += time.process_time() - start
 
 
 class PilBlur:
@@ -66,7 +66,8 @@ class PilBlur:
         self.low, self.high = low, high
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        return image.filter(ImageFilter.GaussianBlur(np.random.uniform(self.low, self.high)))
+        """Blur one picture."""
+        return image.filter(ImageFilter.GaussianBlur(float(torch.empty(1).uniform_(self.low, self.high))))
 
 
 class PerAccessViews(Dataset):
@@ -95,25 +96,26 @@ class PerAccessViews(Dataset):
 
     def __getitem__(self, number: int) -> Access:
         watch = Stopwatch()
+        random = np.random.default_rng(int(torch.randint(1 << 62, ())))  # torch seeds every worker anew
         with watch.stage("decode"):
             picture = Image.open(self.paths[number]).convert("RGB")
             bgr = cv2.cvtColor(np.array(picture), cv2.COLOR_RGB2BGR)
         with watch.stage("SLIC"):
             ids = superpixels(bgr)
         with watch.stage("Canny and centre"):
-            centre = draw_centre(content_density(bgr))
+            centre = draw_centre(content_density(bgr), random)
         with watch.stage("crops and resize"):
-            boxes, mutual = self._boxes(ids, centre)
+            boxes, mutual = self._boxes(ids, centre, random)
             crops = [resized(picture, box, self.size, Image.BILINEAR) for box in boxes]
             id_map = Image.fromarray(ids)
             maps = [resized(id_map, box, self.size, Image.NEAREST) for box in boxes]
             for view in range(self.num_views):
-                if np.random.rand() < 0.5:
+                if random.random() < 0.5:
                     crops[view] = crops[view].transpose(Image.FLIP_LEFT_RIGHT)
                     maps[view] = maps[view].transpose(Image.FLIP_LEFT_RIGHT)
             maps = [np.array(view) for view in maps]
         with watch.stage("masks"):
-            masks, mutual = draw_masks(maps, mutual)
+            masks, mutual = draw_masks(maps, mutual, random)
         with watch.stage("regions"):
             maps = [only_mutual(view, set(mutual.tolist())) for view in maps]
             regions = [region_indices(view, mutual) for view in maps]
@@ -126,10 +128,12 @@ class PerAccessViews(Dataset):
             maps = [torch.from_numpy(view) for view in maps]
         return Access(images, maps, regions, watch.seconds)
 
-    def _boxes(self, ids: np.ndarray, centre: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def _boxes(
+        self, ids: np.ndarray, centre: tuple[int, int], random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Crops as int [m, 4] (left, top, right, bottom) and the superpixels they share; drawn again if none."""
         while True:
-            boxes = draw_boxes(ids.shape, centre, self.num_views, self.size)
+            boxes = draw_boxes(ids.shape, centre, self.num_views, self.size, random)
             left, top = np.maximum(boxes[:, :2].max(0), 0)
             right, bottom = boxes[:, 2:].min(0)
             if right > left and bottom > top:
@@ -153,13 +157,15 @@ def content_density(bgr: np.ndarray) -> np.ndarray:
     return density / density.sum()
 
 
-def draw_centre(density: np.ndarray) -> tuple[int, int]:
+def draw_centre(density: np.ndarray, random: np.random.Generator) -> tuple[int, int]:
     """A pixel (x, y) drawn with the density's probability."""
-    y, x = divmod(np.random.choice(density.size, p=density.ravel()), density.shape[1])
+    y, x = divmod(random.choice(density.size, p=density.ravel()), density.shape[1])
     return x, y
 
 
-def draw_boxes(shape: tuple[int, int], centre: tuple[int, int], num_views: int, size: int) -> np.ndarray:
+def draw_boxes(
+    shape: tuple[int, int], centre: tuple[int, int], num_views: int, size: int, random: np.random.Generator
+) -> np.ndarray:
     """Crops as int [m, 4]: view 1 at the centre, each other one in its sector of the circle around it."""
     height, width = shape
     boxes = []
@@ -167,11 +173,11 @@ def draw_boxes(shape: tuple[int, int], centre: tuple[int, int], num_views: int, 
         x, y = centre
         if view > 0:
             sector = 2 * np.pi / (num_views - 1)
-            angle = sector * (view - 1) + np.random.vonmises(0, KAPPA) / np.pi * sector / 2
-            radius = size / 2 * np.clip(np.random.vonmises(np.pi / 2, KAPPA) / np.pi, 0, 1)
+            angle = sector * (view - 1) + random.vonmises(0, KAPPA) / np.pi * sector / 2
+            radius = size / 2 * np.clip(random.vonmises(np.pi / 2, KAPPA) / np.pi, 0, 1)
             x = int(np.clip(x + radius * np.cos(angle), 0, width - 1))
             y = int(np.clip(y + radius * np.sin(angle), 0, height - 1))
-        side = int(size * np.random.uniform(*RESIZE))
+        side = int(size * random.uniform(*RESIZE))
         left, top = x - side // 2, y - side // 2
         boxes.append((left, top, left + side, top + side))
     return np.array(boxes)
@@ -182,22 +188,25 @@ def resized(picture: Image.Image, box: np.ndarray, size: int, how: int) -> Image
     return picture.crop(tuple(box)).resize((size, size), how)
 
 
-def draw_masks(maps: list[np.ndarray], mutual: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def draw_masks(
+    maps: list[np.ndarray], mutual: np.ndarray, random: np.random.Generator
+) -> tuple[list[np.ndarray], np.ndarray]:
     """A rectangle in each view, grown to whole superpixels.
 
     Args:
         maps: superpixels of each view, int [size, size].
         mutual: superpixels that all views share.
+        random: where chance comes from.
 
     Returns:
         Masks, bool [size, size], and the mutual superpixels that no view masks.
     """
     size = len(maps[0])
-    spared = np.random.choice(mutual, int(np.ceil(NEVER_MASKED * len(mutual))), replace=False)
+    spared = random.choice(mutual, int(np.ceil(NEVER_MASKED * len(mutual))), replace=False)
     masks, masked = [], set()
     for ids in maps:
-        width, height = np.random.randint(1, int(MOST_MASKED_SIDE * size) + 1, 2)
-        left, top = np.random.randint(0, size - width + 1), np.random.randint(0, size - height + 1)
+        width, height = random.integers(1, int(MOST_MASKED_SIDE * size) + 1, 2)
+        left, top = random.integers(0, size - width + 1), random.integers(0, size - height + 1)
         touched = np.unique(ids[top : top + height, left : left + width])
         touched = np.setdiff1d(touched, np.append(spared, OUTSIDE))
         masks.append(np.isin(ids, touched))
@@ -256,12 +265,12 @@ def per_access_loader(paths: Sequence[Path], *, size: int, batch_size: int, num_
             batch_size=batch_size,
             sampler=sampler,
             num_workers=num_workers,
+            multiprocessing_context="fork",  # the usual way on Linux, also below a spawned process
             collate_fn=collate,
-            worker_init_fn=_start_worker,
+            worker_init_fn=_one_thread,
         )
     )
 
 
-def _start_worker(number: int) -> None:
+def _one_thread(number: int) -> None:
     cv2.setNumThreads(1)
-    np.random.seed((torch.initial_seed() + number) % (1 << 32))
