@@ -12,6 +12,7 @@ from vice.data_specs.fingerprint import difference
 from vice.pipeline.loader.batch import Batch
 from vice.pipeline.loader.order import SampleOrder
 from vice.pipeline.loader.settings import ViewSettings
+from vice.pipeline.loader.shard_list import list_shards
 from vice.pipeline.loader.source import StepSource
 from vice.pipeline.shards import Shards
 
@@ -32,6 +33,7 @@ class ViewLoader:
         views: how views are drawn.
         global_batch: pictures a step, over all processes.
         seed: decides order and views.
+        window: shards whose samples are mixed at a time, for shards on slow or remote storage; 0 mixes all samples.
         rank: this process.
         world_size: number of processes.
         device: where batches are made and stay.
@@ -39,7 +41,7 @@ class ViewLoader:
         num_threads: of the reader.
 
     Raises:
-        InputError: no samples, no such region layer, a batch that the processes cannot share.
+        InputError: no samples, no such region layer, a batch that the processes cannot share, a negative window.
     """
 
     def __init__(
@@ -49,18 +51,28 @@ class ViewLoader:
         *,
         global_batch: int,
         seed: int = 0,
+        window: int = 0,
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
         reader: Literal["dali", "plain"] = "dali",
         num_threads: int = 2,
     ):
-        self.order = SampleOrder(len(shards), global_batch=global_batch, seed=seed, rank=rank, world_size=world_size)
+        self.order = SampleOrder(
+            len(shards),
+            global_batch=global_batch,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+            window=window,
+            shard_sizes=list_shards(shards).sizes if window else (),
+        )
         self.step = 0
         self._identity = {
             "shards": shards.fingerprint,
             "global_batch": global_batch,
             "seed": seed,
+            "window": window,
             "views": views.model_dump(mode="json"),
         }
         source = StepSource(shards, self.order, views)
@@ -87,6 +99,8 @@ class ViewLoader:
         Raises:
             InputError: the state belongs to other data, another batch or other settings; names the difference.
         """
+        # states that were saved before there were windows do not name theirs
+        state = {"window": 0, **state}
         changed = difference({key: state[key] for key in self._identity}, self._identity)
         if changed:
             raise InputError("cannot go on with other data or views", where="; ".join(changed), hint="start a new run")
