@@ -11,8 +11,9 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import difference
 from vice.pipeline.loader.batch import Batch
 from vice.pipeline.loader.order import SampleOrder
+from vice.pipeline.loader.prefetch import Prefetcher
 from vice.pipeline.loader.settings import ViewSettings
-from vice.pipeline.loader.shard_list import list_shards
+from vice.pipeline.loader.shard_list import ShardList, list_shards
 from vice.pipeline.loader.source import StepSource
 from vice.pipeline.shards import Shards
 
@@ -58,6 +59,7 @@ class ViewLoader:
         reader: Literal["dali", "plain"] = "dali",
         num_threads: int = 2,
     ):
+        listed = list_shards(shards) if window else ShardList([], ())
         self.order = SampleOrder(
             len(shards),
             global_batch=global_batch,
@@ -65,7 +67,7 @@ class ViewLoader:
             rank=rank,
             world_size=world_size,
             window=window,
-            shard_sizes=list_shards(shards).sizes if window else (),
+            shard_sizes=listed.sizes,
         )
         self.step = 0
         self._identity = {
@@ -75,7 +77,7 @@ class ViewLoader:
             "window": window,
             "views": views.model_dump(mode="json"),
         }
-        source = StepSource(shards, self.order, views)
+        source = StepSource(shards, self.order, views, Prefetcher.of(shards, self.order, listed.tars))
         self._reader = _make_reader(reader, source, torch.device(device), num_threads)
         self._batches: Iterator[Batch] | None = None
 
