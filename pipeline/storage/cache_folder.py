@@ -1,8 +1,8 @@
 """A local folder of whole files that the processes of a machine fill and empty together.
 
-A file is written as NAME.part under an exclusive lock (flock), then renamed: whoever finds NAME finds all of it, and of
-those who want it at the same time one fetches while the others wait. The lock of a killed process ends with it. Readers
-have a shared lock, by which those that make room know what is in use.
+A file is written as NAME.part by whoever has an exclusive lock (flock) on NAME.lock, then renamed: whoever finds NAME
+finds all of it, and of those who want it at the same time one fetches while the others wait. The lock of a killed
+process ends with it. Readers have a shared lock on the file itself, which tells those that make room what is in use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from vice.data_specs.errors import InputError
 from vice.pipeline.storage.base import CHUNK, whole
 
-_PART = ".part"
+_PART, _LOCK = ".part", ".lock"
 _MAKING_ROOM = ".making-room"
 
 
@@ -30,14 +30,14 @@ class OpenFile:
     """
 
     def __init__(self, descriptor: int):
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         os.utime(descriptor)
 
     @property
     def size(self) -> int:
         """In bytes."""
-        return os.fstat(self._descriptor).st_size
+        return os.fstat(self.descriptor).st_size
 
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Parts, each given as offset and size in bytes.
@@ -45,23 +45,25 @@ class OpenFile:
         Raises:
             EndsEarly: the file ends before a part does.
         """
-        os.utime(self._descriptor)
-        return whole((os.pread(self._descriptor, size, offset) for offset, size in ranges), ranges)
+        os.utime(self.descriptor)
+        return whole((os.pread(self.descriptor, size, offset) for offset, size in ranges), ranges)
 
     def chunks(self) -> Iterator[bytes]:
         """All of it, in pieces."""
         offset = 0
-        while chunk := os.pread(self._descriptor, CHUNK, offset):
+        while chunk := os.pread(self.descriptor, CHUNK, offset):
             yield chunk
             offset += len(chunk)
 
     def duplicate(self) -> int:
-        """A descriptor of one's own; the place in the file is shared, so of a file that nobody else reads in order."""
-        return os.dup(self._descriptor)
+        """A descriptor at the file's beginning, with a place that all duplicates share; while open, it is in use."""
+        descriptor = os.dup(self.descriptor)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
 
     def __del__(self) -> None:
         # not closed by hand: another thread may be reading what is no longer kept
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 class _Found(NamedTuple):
@@ -123,7 +125,7 @@ class CacheFolder:
             files = sorted(self._files())
             excess = sum(file.size for file in files) + num_bytes - self.max_bytes
             for file in files:
-                if excess > 0 and not file.path.endswith(_PART) and _removed(file.path):
+                if excess > 0 and not file.path.endswith((_PART, _LOCK)) and _removed(file.path):
                     excess -= file.size
         return excess <= 0
 
@@ -138,8 +140,8 @@ class CacheFolder:
     def _clear_leftovers(self) -> None:
         """Remove what killed processes left half written; what living ones write is locked."""
         for file in self._files():
-            if file.path.endswith(_PART):
-                _removed(file.path)
+            if file.path.endswith(_LOCK):
+                _removed(file.path, file.path.removesuffix(_LOCK) + _PART)
 
 
 def _opened(path: Path) -> OpenFile | None:
@@ -150,23 +152,30 @@ def _opened(path: Path) -> OpenFile | None:
 
 
 def _filled(path: Path, fill: Callable[[int], None]) -> OpenFile | None:
-    """Fill a file, alone; None if another process or thread did, or removed what was waited for."""
-    part = path.with_name(path.name + _PART)
-    with _locked(part) as descriptor:
-        if not _is_same(part, descriptor):
-            return None
-        if path.exists():
-            part.unlink()
+    """Fill a file, alone; None if another process or thread did, or may have."""
+    lock = path.with_name(path.name + _LOCK)
+    with _locked(lock) as descriptor:
+        if not _is_same(lock, descriptor):
             return None
         try:
-            fill(descriptor)
-            os.fsync(descriptor)
-            part.rename(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        # the lock goes on in the duplicate, so that the file is in use from its beginning
-        return OpenFile(os.dup(descriptor))
+            return None if path.exists() else _written(path, fill)
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _written(path: Path, fill: Callable[[int], None]) -> OpenFile:
+    """Written aside, flushed to the disk, renamed; in use from its beginning."""
+    part = path.with_name(path.name + _PART)
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    file = OpenFile(os.open(part, flags, 0o644))
+    try:
+        fill(file.descriptor)
+        os.fsync(file.descriptor)
+        part.rename(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return file
 
 
 @contextmanager
@@ -180,8 +189,8 @@ def _locked(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _removed(path: str) -> bool:
-    """Remove a file unless it is in use; returns whether it is gone."""
+def _removed(path: str, *along: str) -> bool:
+    """Remove a file, and first those that go along, unless it is in use; returns whether it is gone."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -189,7 +198,8 @@ def _removed(path: str) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_same(Path(path), descriptor):
-            Path(path).unlink()
+            for name in (*along, path):
+                Path(name).unlink(missing_ok=True)
     except BlockingIOError:
         return False
     finally:
