@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vice.data_specs.errors import InputError
+from vice.pipeline.storage import cache_folder
 from vice.pipeline.storage.base import EndsEarly
 from vice.pipeline.storage.cached import CachedStorage
 from vice.pipeline.storage.local import LocalStorage
@@ -151,6 +152,19 @@ def test_threads_that_want_a_file_at_once_fetch_it_once(remote, cache, kept):
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(read, storages)) == [list(FILES.values())] * 8
     assert sorted(remote.fetched) == sorted(FILES) and names_in(cache) == "abcdef"
+
+
+def test_a_file_that_another_finished_just_before_is_not_fetched_again(remote, cache, monkeypatch):
+    ours, theirs = cached(remote, cache), cached(remote, cache)
+    look = cache_folder._opened
+
+    def look_too_early(path):
+        monkeypatch.setattr(cache_folder, "_opened", look)
+        theirs.read("shards/a.tar")
+
+    monkeypatch.setattr(cache_folder, "_opened", look_too_early)
+    assert ours.read("shards/a.tar") == FILES["shards/a.tar"]
+    assert remote.fetched == ["shards/a.tar"]
 
 
 def test_what_was_not_used_for_longest_goes_first(remote, cache):
