@@ -31,6 +31,7 @@ from vice.data_specs.shard_format import (
     picture_member,
 )
 from vice.pipeline.storage.base import Storage
+from vice.pipeline.storage.cached import CachedStorage
 from vice.pipeline.storage.local import LocalStorage
 from vice.pipeline.storage.opening import open_storage
 
@@ -58,14 +59,29 @@ class Shards:
     Args:
         out: the OUT folder, on a disk or an object store (`s3://…`, `gs://…`).
         class_set: give labels in this set of classes of the spec (`27`), rather than as stored.
+        cache: a folder on a disk of this machine to which whole tars are fetched on first use; shards may share it.
+        cache_bytes: most that the cache holds: what was not used for longest goes; None is no limit.
 
     Raises:
-        InputError: not a complete folder of shards of this format version, or no such set of classes.
+        InputError: not a complete folder of shards of this format version, no such set of classes, or a cache that
+            cannot be used.
     """
 
-    def __init__(self, out: str | Path | Storage, *, class_set: str | None = None):
+    def __init__(
+        self,
+        out: str | Path | Storage,
+        *,
+        class_set: str | None = None,
+        cache: str | Path | None = None,
+        cache_bytes: int | None = None,
+    ):
         self.storage = open_storage(out)
         self.record = read_dataset_record(self.storage)
+        if cache is not None:
+            files, fingerprint = self.record.files, self.record.fingerprint
+            self.storage = CachedStorage(
+                self.storage, cache, files=files, fingerprint=fingerprint, max_bytes=cache_bytes
+            )
         self.class_set = class_set
         self._class_table = None if class_set is None else self.spec.class_set(class_set)
         self._members: dict[str, list[dict[str, tuple[int, int]]]] = {}

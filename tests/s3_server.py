@@ -4,11 +4,13 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import boto3
 
@@ -18,14 +20,20 @@ BUCKET = "pictures"
 class S3:
     """The server, as tests use it: by boto3, so that what they see does not come from our own client."""
 
-    def __init__(self, endpoint: str):
-        self.endpoint = endpoint
+    def __init__(self, endpoint: str, log: Path):
+        self.endpoint, self._log = endpoint, log
         self.client = boto3.client("s3", endpoint_url=endpoint)
         self.client.create_bucket(Bucket=BUCKET)
 
     def put(self, key: str, data: bytes) -> None:
         """Put an object."""
         self.client.put_object(Bucket=BUCKET, Key=key, Body=data)
+
+    def requests(self, method: str, prefix: str) -> list[str]:
+        """What was asked for below a prefix so far, from the server's log: names relative to it, in order."""
+        begin = f'"{method} /{BUCKET}/{prefix}/'
+        asked = [line.partition(begin)[2] for line in self._log.read_text().splitlines()]
+        return [rest.split(" ")[0] for rest in asked if rest]
 
     def upload(self, folder, prefix: str) -> str:
         """Put all files of a folder below a prefix; returns the address."""
@@ -65,14 +73,16 @@ def s3_server(*, knows_key: bool = True) -> Iterator[S3]:
     before = {name: os.environ.get(name) for name in told}
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     environment = os.environ if knows_key else os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": "1"}
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = tempfile.NamedTemporaryFile(prefix="s3-")  # noqa: SIM115 - closed below
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log)
     try:
         _wait_until_it_answers(endpoint, server)
         os.environ.update(told)
-        yield S3(endpoint)
+        yield S3(endpoint, Path(log.name))
     finally:
         server.terminate()
         server.wait()
+        log.close()
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 

@@ -29,7 +29,7 @@ def launch_command(
     config: Annotated[str, typer.Argument(help="A preset (see vice-train presets) or a YAML file.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as in views.num_views=4.")] = None,
     *,
-    shards: Annotated[Path, typer.Option(help="Folder written by vice-prep shard.")],
+    shards: Annotated[str, typer.Option(help="Folder written by vice-prep shard, or s3://… or gs://….")],
     run_dir: Annotated[Path, typer.Option(help="The run's folder; a run that has a checkpoint goes on from it.")],
     nproc: Annotated[
         int | None, typer.Option(min=1, help="Processes on this node (default: one a GPU, or one).")

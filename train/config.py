@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vice.data_specs.errors import InputError
 from vice.data_specs.validation import StrictModel, parse
@@ -95,6 +95,28 @@ class TrainConfig(StrictModel):
     """Steps between lines of metrics.jsonl."""
     reader: Literal["dali", "plain"] = "dali"
     """DALI, or the plain reader where there is none."""
+    shuffle_window: int = Field(default=0, ge=0)
+    """Shards whose samples are mixed at a time, for shards on slow or remote storage; 0 mixes all samples."""
+    cache: str | None = None
+    """Folder on a disk of each machine to which whole tars are fetched, ahead where there is a window; may change."""
+    cache_gb: float | None = Field(default=None, gt=0)
+    """Most that the cache holds, in 10⁹ bytes (what was unused for longest goes); null is no limit; may change."""
+
+    @model_validator(mode="after")
+    def _cache_has_a_folder(self) -> Self:
+        if self.cache_gb is not None and self.cache is None:
+            raise ValueError("cache_gb is of a cache: give its folder as cache")
+        return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must stay the same as long as a run goes on: all but where its tars are cached."""
+        return self.model_dump(mode="json", exclude={"cache", "cache_gb"})
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """Most that the cache holds, in bytes; None is no limit."""
+        return None if self.cache_gb is None else round(self.cache_gb * 1e9)
 
     @property
     def peak_learning_rate(self) -> float:

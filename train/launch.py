@@ -20,13 +20,13 @@ from vice.train.worker import work
 
 
 def launch(
-    config: TrainConfig, shards_dir: Path, run_dir: Path, *, num_processes: int | None, nodes: str, endpoint: str
+    config: TrainConfig, shards_dir: str, run_dir: Path, *, num_processes: int | None, nodes: str, endpoint: str
 ) -> None:
     """Train with so many processes on this node, or as one of an outer launcher's processes.
 
     Args:
         config: the resolved configuration.
-        shards_dir: what to train on.
+        shards_dir: what to train on, on a disk or an object store.
         run_dir: made, or gone on with.
         num_processes: on this node; None is one a GPU, or one on the CPU.
         nodes: `N` or `MIN:MAX` nodes.
@@ -47,7 +47,7 @@ def launch(
         work(config, shards_dir, run_dir)
 
 
-def _start_processes(shards_dir: Path, run_dir: Path, num_processes: int, nodes: str, endpoint: str) -> None:
+def _start_processes(shards_dir: str, run_dir: Path, num_processes: int, nodes: str, endpoint: str) -> None:
     fewest, _, most = nodes.partition(":")
     if not (fewest.isdigit() and (most or fewest).isdigit()):
         raise InputError("not a number of nodes", where=f"--nnodes {nodes}", hint="write N or MIN:MAX")
@@ -62,7 +62,7 @@ def _start_processes(shards_dir: Path, run_dir: Path, num_processes: int, nodes:
         rdzv_endpoint=endpoint or "localhost:0",
         max_restarts=0,
     )
-    command = ["-m", "vice.train.worker", str(shards_dir), str(run_dir)]
+    command = ["-m", "vice.train.worker", shards_dir, str(run_dir)]
     try:
         elastic_launch(settings, sys.executable)(*command)
     except ChildFailedError as error:

@@ -38,7 +38,7 @@ def check_run(run_dir: Path, config: TrainConfig) -> None:
         InputError: the folder holds something else, or a run of another configuration; names the difference.
     """
     if (run_dir / CONFIG_FILE).exists():
-        changed = difference(read_run_config(run_dir).model_dump(mode="json"), config.model_dump(mode="json"))
+        changed = difference(read_run_config(run_dir).identity, config.identity)
         if changed:
             hint = "use another --run-dir, or the run's own settings"
             raise InputError(f"{run_dir} is a run of another configuration", where="; ".join(changed), hint=hint)
@@ -47,14 +47,14 @@ def check_run(run_dir: Path, config: TrainConfig) -> None:
 
 
 def open_run(run_dir: Path, config: TrainConfig) -> None:
-    """Make the run's folder with its config.json, or check that it is this configuration's.
+    """Make the run's folder with its config.json, or check that it is this configuration's; a new cache is noted.
 
     Raises:
         InputError: see `check_run`.
     """
     check_run(run_dir, config)
     path = run_dir / CONFIG_FILE
-    if path.exists():
+    if path.exists() and read_run_config(run_dir) == config:
         return
     run_dir.mkdir(parents=True, exist_ok=True)
     aside = run_dir / _ASIDE

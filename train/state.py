@@ -50,6 +50,7 @@ def new_state(config: TrainConfig, shards: Shards, process: Process) -> TrainSta
         config.views,
         global_batch=config.global_batch,
         seed=config.seed,
+        window=config.shuffle_window,
         rank=process.rank,
         world_size=process.world_size,
         device=process.device,
@@ -99,8 +100,9 @@ def restore_state(state: TrainState, run_dir: Path) -> bool:
     path = run_dir / CHECKPOINT_FOLDER / LAST
     if not path.exists():
         return False
-    saved = read_checkpoint(path).state
-    changed = difference(saved["config"], state.config.model_dump(mode="json"))
+    checkpoint = read_checkpoint(path)
+    saved = checkpoint.state
+    changed = difference(checkpoint.config.identity, state.config.identity)
     if changed:
         hint = "use another --run-dir, or the run's own settings"
         raise InputError("the run has another configuration", where="; ".join(changed), hint=hint)

@@ -15,17 +15,18 @@ from vice.train.loop import train
 from vice.train.run_dir import read_run_config
 
 
-def work(config: TrainConfig, shards_dir: Path, run_dir: Path) -> None:
+def work(config: TrainConfig, shards_dir: str, run_dir: Path) -> None:
     """Train as one process of the group that the environment describes.
 
     Args:
         config: the resolved configuration.
-        shards_dir: what to train on.
+        shards_dir: what to train on, on a disk or an object store.
         run_dir: where checkpoints and metrics go.
     """
     process = distributed.start()
     try:
-        train(config, Shards(shards_dir), run_dir, process)
+        shards = Shards(shards_dir, cache=config.cache, cache_bytes=config.cache_bytes)
+        train(config, shards, run_dir, process)
         distributed.barrier()
     finally:
         distributed.stop()
@@ -36,7 +37,7 @@ def main() -> None:
     handler = get_error_handler()
     handler.initialize()
     try:
-        shards_dir, run_dir = Path(sys.argv[1]), Path(sys.argv[2])
+        shards_dir, run_dir = sys.argv[1], Path(sys.argv[2])
         work(read_run_config(run_dir), shards_dir, run_dir)
     except ViceError as error:
         # the launcher reads this record and prints the one line

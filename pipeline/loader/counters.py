@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-PURPOSES = ("order", "geometry", "appearance", "masking")
+PURPOSES = ("order", "geometry", "appearance", "masking", "windows")
 """Independent streams; the position in this tuple is part of the key, so add new ones at the end."""
 
 _MASK32 = 0xFFFFFFFF

@@ -11,7 +11,9 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import difference
 from vice.pipeline.loader.batch import FLOAT32, Batch, BatchFormat
 from vice.pipeline.loader.order import SampleOrder
+from vice.pipeline.loader.prefetch import Prefetcher
 from vice.pipeline.loader.settings import ViewSettings
+from vice.pipeline.loader.shard_list import ShardList, list_shards
 from vice.pipeline.loader.source import StepSource
 from vice.pipeline.shards import Shards
 
@@ -32,6 +34,7 @@ class ViewLoader:
         views: how views are drawn.
         global_batch: pictures a step, over all processes.
         seed: decides order and views.
+        window: shards whose samples are mixed at a time, for shards on slow or remote storage; 0 mixes all samples.
         rank: this process.
         world_size: number of processes.
         device: where batches are made and stay.
@@ -40,7 +43,7 @@ class ViewLoader:
         batch_format: type and memory layout of the pictures.
 
     Raises:
-        InputError: no samples, no such region layer, a batch that the processes cannot share.
+        InputError: no samples, no such region layer, a batch that the processes cannot share, a negative window.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class ViewLoader:
         *,
         global_batch: int,
         seed: int = 0,
+        window: int = 0,
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
@@ -57,15 +61,25 @@ class ViewLoader:
         num_threads: int = 2,
         batch_format: BatchFormat = FLOAT32,
     ):
-        self.order = SampleOrder(len(shards), global_batch=global_batch, seed=seed, rank=rank, world_size=world_size)
+        listed = list_shards(shards) if window else ShardList([], ())
+        self.order = SampleOrder(
+            len(shards),
+            global_batch=global_batch,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+            window=window,
+            shard_sizes=listed.sizes,
+        )
         self.step = 0
         self._identity = {
             "shards": shards.fingerprint,
             "global_batch": global_batch,
             "seed": seed,
+            "window": window,
             "views": views.model_dump(mode="json"),
         }
-        source = StepSource(shards, self.order, views)
+        source = StepSource(shards, self.order, views, Prefetcher.of(shards, self.order, listed.tars))
         self._reader = _make_reader(reader, source, torch.device(device), num_threads, batch_format)
         self._batches: Iterator[Batch] | None = None
 
@@ -93,6 +107,8 @@ class ViewLoader:
         Raises:
             InputError: the state belongs to other data, another batch or other settings; names the difference.
         """
+        # states that were saved before there were windows do not name theirs
+        state = {"window": 0, **state}
         changed = difference({key: state[key] for key in self._identity}, self._identity)
         if changed:
             raise InputError("cannot go on with other data or views", where="; ".join(changed), hint="start a new run")

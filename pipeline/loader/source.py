@@ -12,6 +12,7 @@ from vice.data_specs.regions import grid_cell
 from vice.data_specs.shard_format import DENSITY_MEMBER, picture_member
 from vice.pipeline.loader.order import SampleOrder, Visit
 from vice.pipeline.loader.plan import ViewPlan, plan_views
+from vice.pipeline.loader.prefetch import Prefetcher
 from vice.pipeline.loader.settings import ViewSettings
 from vice.pipeline.shards import Shards
 
@@ -34,13 +35,17 @@ class StepSource:
         shards: where samples come from.
         order: which samples a step has.
         settings: how views are drawn.
+        prefetcher: fetches the shards of coming steps, where there is a cache.
 
     Raises:
         InputError: the shards have no such region layer.
     """
 
-    def __init__(self, shards: Shards, order: SampleOrder, settings: ViewSettings):
+    def __init__(
+        self, shards: Shards, order: SampleOrder, settings: ViewSettings, prefetcher: Prefetcher | None = None
+    ):
         self.shards, self.order, self.settings = shards, order, settings
+        self._prefetcher = prefetcher
         self._members = [picture_member(shards.record.settings), DENSITY_MEMBER]
         if grid_cell(settings.regions) is None:
             self._members.append(f"{shards.layer_named(settings.regions)}.png")
@@ -51,6 +56,8 @@ class StepSource:
 
     def step(self, step: int) -> list[PlannedSample]:
         """The samples of this process in a step."""
+        if self._prefetcher is not None:
+            self._prefetcher.at(step)
         return [self._planned(visit) for visit in self.order.visits(step)]
 
     def _planned(self, visit: Visit) -> PlannedSample:
