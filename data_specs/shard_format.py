@@ -167,3 +167,23 @@ def parse_dataset_record(data: bytes, where: object) -> DatasetRecord:
 def fingerprint_of_record(data: bytes) -> str:
     """The fingerprint that a `dataset.json` should carry: of all it says, whichever version of this program said it."""
     return fingerprint({name: value for name, value in json.loads(data).items() if name != "fingerprint"})
+
+
+def parse_index(text: str) -> list[dict[str, tuple[int, int]]]:
+    """Parse a DALI index (`v1.2 N`, then per sample `ext offset size filename ...`).
+
+    Returns:
+        Per sample: member extension to (offset of its data in the tar, size), in bytes.
+
+    Raises:
+        ValueError: not such an index.
+    """
+    header, *lines = text.splitlines()
+    version, count = header.split()
+    if version != INDEX_VERSION or int(count) != len(lines):
+        raise ValueError("not a DALI index of version 1.2 or not whole")
+    samples = []
+    for line in lines:
+        words = line.split(" ")
+        samples.append({words[i]: (int(words[i + 1]), int(words[i + 2])) for i in range(0, len(words) - 3, 4)})
+    return samples

@@ -6,11 +6,10 @@ import hashlib
 import json
 import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,39 +17,20 @@ import pyarrow.parquet as pq
 from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.shard_format import (
-    DATASET_FILE,
     DENSITY_MEMBER,
-    INDEX_VERSION,
     LABELS_MEMBER,
     MANIFEST_FILE,
     MANIFEST_SCHEMA,
     META_MEMBER,
     SHARD_FOLDER,
-    DatasetRecord,
-    parse_dataset_record,
+    parse_index,
     picture_member,
 )
+from vice.pipeline.dataset_record import read_dataset_record
+from vice.pipeline.samples import Sample, decode, decode_sample
 from vice.pipeline.storage.base import Storage
 from vice.pipeline.storage.cached import CachedStorage
-from vice.pipeline.storage.local import LocalStorage
 from vice.pipeline.storage.opening import open_storage
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sample as NumPy arrays."""
-
-    key: str
-    picture: np.ndarray
-    """uint8 [h, w, 3], RGB."""
-    regions: dict[str, np.ndarray]
-    """Layer name (`slic20`) to uint16 [h, w], ids 0..R-1."""
-    density: np.ndarray
-    """uint8 [ceil(h / stride), ceil(w / stride)]."""
-    labels: np.ndarray | None
-    """uint16 [h, w], classes or IGNORE; None where the dataset has none."""
-    meta: dict
-    """The sample's json member."""
 
 
 class Shards:
@@ -286,7 +266,7 @@ class Shards:
         Raises:
             WorkError: it cannot be decoded; names shard and key.
         """
-        return _decode(data, flags, self.where(number))
+        return decode(data, flags, self.where(number))
 
     def _places(self, tar: str) -> list[dict[str, tuple[int, int]]]:
         if tar not in self._members:
@@ -300,88 +280,3 @@ class Shards:
                 where = self.storage.where(path)
                 raise WorkError(f"index cannot be read ({error})", where=where, hint="run vice-prep verify") from None
         return self._members[tar]
-
-
-def decode_sample(key: str, data: dict[str, bytes], record: DatasetRecord, where: str) -> Sample:
-    """A sample from the bytes of its members.
-
-    Args:
-        key: the sample's key.
-        data: extension to bytes; of region layers those that are there are decoded.
-        record: of the shards.
-        where: shard and key, for messages.
-
-    Raises:
-        WorkError: a member is missing or cannot be decoded.
-    """
-    present = [member for member in data if member in _maps(record)]
-    try:
-        picture = _decode(data[picture_member(record.settings)], cv2.IMREAD_COLOR_RGB, where)
-        maps = {member: _decode(data[member], cv2.IMREAD_UNCHANGED, where) for member in present}
-        density, meta = maps[DENSITY_MEMBER], json.loads(data[META_MEMBER])
-    except KeyError as error:
-        raise WorkError(f"sample has no member {error}", where=where, hint="run vice-prep verify") from None
-    except ValueError:
-        raise WorkError(f"its {META_MEMBER} cannot be read", where=where, hint="run vice-prep verify --deep") from None
-    regions = {layer.name: maps[layer.member] for layer in record.settings.regions if layer.member in maps}
-    return Sample(key, picture, regions, density, maps.get(LABELS_MEMBER), meta)
-
-
-def _maps(record: DatasetRecord) -> set[str]:
-    return {DENSITY_MEMBER, LABELS_MEMBER, *(layer.member for layer in record.settings.regions)}
-
-
-def _decode(data: bytes, flags: int, where: str) -> np.ndarray:
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    if array is None:
-        raise WorkError("a sample cannot be decoded", where=where, hint="run vice-prep verify --deep")
-    return array
-
-
-def read_dataset_record(out: Storage) -> DatasetRecord:
-    """Read `dataset.json` of a complete OUT.
-
-    Raises:
-        InputError: OUT does not exist, is not complete, not ours, or of another format version.
-    """
-    try:
-        data = out.read(DATASET_FILE)
-    except (FileNotFoundError, NotADirectoryError):
-        raise _not_complete(out) from None
-    except OSError as error:
-        raise InputError(f"cannot be read ({error})", where=out.where(DATASET_FILE)) from None
-    return parse_dataset_record(data, out.where(DATASET_FILE))
-
-
-def _not_complete(out: Storage) -> InputError:
-    """Why there is no dataset record."""
-    missing = isinstance(out, LocalStorage) and not out.folder.exists()
-    try:
-        begun = not missing and any(entry.path.startswith(f"{SHARD_FOLDER}/") for entry in out.walk())
-    except OSError as error:  # a bucket that is not there
-        return InputError(f"cannot be listed ({error})", where=out.address)
-    if begun:
-        hint = "run the same vice-prep shard again to finish them"
-        return InputError("shards are not complete", where=out.address, hint=hint)
-    what = "no such folder" if missing else "not a folder of shards"
-    return InputError(what, where=out.address, hint="make shards with: vice-prep shard SOURCE OUT")
-
-
-def parse_index(text: str) -> list[dict[str, tuple[int, int]]]:
-    """Parse a DALI index (`v1.2 N`, then per sample `ext offset size filename ...`).
-
-    Returns:
-        Per sample: member extension to (offset of its data in the tar, size), in bytes.
-
-    Raises:
-        ValueError: not such an index.
-    """
-    header, *lines = text.splitlines()
-    version, count = header.split()
-    if version != INDEX_VERSION or int(count) != len(lines):
-        raise ValueError("not a DALI index of version 1.2 or not whole")
-    samples = []
-    for line in lines:
-        words = line.split(" ")
-        samples.append({words[i]: (int(words[i + 1]), int(words[i + 2])) for i in range(0, len(words) - 3, 4)})
-    return samples

@@ -18,7 +18,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from vice.data_specs.errors import InputError, ViceError, WorkError
 from vice.data_specs.shard_format import DENSITY_MEMBER, LABELS_MEMBER, META_MEMBER, picture_member
-from vice.pipeline.loader.counters import raw_draws
+from vice.pipeline.loader.order import permutation
 from vice.pipeline.shards import Shards
 from vice.pipeline.storage.local import LocalStorage
 
@@ -135,7 +135,7 @@ class ShardDataset(IterableDataset):
         num_samples, (epoch, start) = len(self.shards), self._turn.tolist()
         order = np.arange(num_samples)
         if self.shuffle:
-            order = np.argsort(raw_draws(self.seed, "order", epoch, 0, num_samples), kind="stable")
+            order = permutation(num_samples, self.seed, epoch)
         if self.drop_uneven:
             order = order[: num_samples - num_samples % self.world_size]
         return order[self.rank :: self.world_size][start:]

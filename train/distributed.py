@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vice.pipeline.loader.loader import MOST_THREADS
+
 
 class Process(NamedTuple):
     """This process among all."""
@@ -28,11 +30,19 @@ def start() -> Process:
         device = torch.device("cpu")
         # of the cores that this process may use one is left to the loader's threads: on two cores one thread of torch
         # is as fast as two (34 and 35 views/s on quiet cores), and suffers less from whatever else runs there
-        cores = len(os.sched_getaffinity(0)) - 1
-        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        torch.set_num_threads(_share_of(len(os.sched_getaffinity(0)) - 1))
     if world_size > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Process(rank, world_size, device)
+
+
+def loader_threads() -> int:
+    """Threads of this process's loader: its share of the cores that the machine's processes may use."""
+    return min(_share_of(len(os.sched_getaffinity(0))), MOST_THREADS)
+
+
+def _share_of(cores: int) -> int:
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def stop() -> None:

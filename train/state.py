@@ -16,7 +16,7 @@ from vice.pipeline.loader.loader import ViewLoader
 from vice.pipeline.shards import Shards
 from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint, save_checkpoint
 from vice.train.config import TrainConfig
-from vice.train.distributed import Process
+from vice.train.distributed import Process, loader_threads
 from vice.train.embedding_queue import EmbeddingQueue
 from vice.train.model import RegionModel, build_model
 from vice.train.optimiser import build_optimiser
@@ -55,6 +55,7 @@ def new_state(config: TrainConfig, shards: Shards, process: Process) -> TrainSta
         world_size=process.world_size,
         device=process.device,
         reader=config.reader,
+        num_threads=loader_threads(),
     )
     if process.device.type == "cuda" and process.world_size > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -28,7 +28,7 @@ class DaliReader:
 
     Args:
         source: reads and plans samples.
-        device: a CUDA device, or the CPU (the same graph with `device_id=None`).
+        device: a CUDA device with its number, or the CPU (the same graph with `device_id=None`).
         num_threads: DALI's worker threads.
         batch_format: of the pictures.
     """
@@ -79,7 +79,7 @@ class DaliReader:
             layout="HWC" if self._format.channels_last else "CHW",
             batch_size=order.global_batch // order.world_size,
             num_threads=self._num_threads,
-            device_id=(self._device.index or 0) if on_gpu else None,
+            device_id=self._device.index if on_gpu else None,
             prefetch_queue_depth=STEPS_AHEAD,
         )
         graph.build()

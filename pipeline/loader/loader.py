@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any, Literal, Protocol, Self
 
@@ -16,6 +17,9 @@ from vice.pipeline.loader.settings import ViewSettings
 from vice.pipeline.loader.shard_list import ShardList, list_shards
 from vice.pipeline.loader.source import StepSource
 from vice.pipeline.shards import Shards
+
+MOST_THREADS = 16
+"""Threads of the reader unless asked for: decoding is quicker than any network by then."""
 
 
 class Reader(Protocol):
@@ -39,7 +43,7 @@ class ViewLoader:
         world_size: number of processes.
         device: where batches are made and stay.
         reader: `dali` (GPU or CPU, the same graph) or `plain` (NumPy and OpenCV, on the CPU: the reference).
-        num_threads: of the reader.
+        num_threads: of the DALI reader; None: one for each core that this process may use, at most MOST_THREADS.
         batch_format: type and memory layout of the pictures.
 
     Raises:
@@ -58,7 +62,7 @@ class ViewLoader:
         world_size: int = 1,
         device: torch.device | str = "cpu",
         reader: Literal["dali", "plain"] = "dali",
-        num_threads: int = 2,
+        num_threads: int | None = None,
         batch_format: BatchFormat = FLOAT32,
     ):
         listed = list_shards(shards) if window else ShardList([], ())
@@ -80,7 +84,7 @@ class ViewLoader:
             "views": views.model_dump(mode="json"),
         }
         source = StepSource(shards, self.order, views, Prefetcher.of(shards, self.order, listed.tars))
-        self._reader = _make_reader(reader, source, torch.device(device), num_threads, batch_format)
+        self._reader = _make_reader(reader, source, _with_index(torch.device(device)), num_threads, batch_format)
         self._batches: Iterator[Batch] | None = None
 
     def __iter__(self) -> Self:
@@ -116,7 +120,7 @@ class ViewLoader:
 
 
 def _make_reader(
-    name: str, source: StepSource, device: torch.device, num_threads: int, batch_format: BatchFormat
+    name: str, source: StepSource, device: torch.device, num_threads: int | None, batch_format: BatchFormat
 ) -> Reader:
     if name == "plain":
         from vice.pipeline.loader.plain_reader import PlainReader
@@ -125,4 +129,12 @@ def _make_reader(
     # imported here: a DALI reader is the only thing that needs DALI
     from vice.pipeline.loader.dali_reader import DaliReader
 
-    return DaliReader(source, device, num_threads, batch_format)
+    threads = num_threads or min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return DaliReader(source, device, threads, batch_format)
+
+
+def _with_index(device: torch.device) -> torch.device:
+    """A CUDA device without a number is the present one; the reader's threads have another present one."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device

@@ -98,7 +98,7 @@ class SampleOrder:
     def _visit(self, position: int) -> Visit:
         epoch, place = divmod(position, self.num_samples)
         if self._windows is None:
-            return Visit(epoch, int(_permutation(self.num_samples, self.seed, epoch)[place]))
+            return Visit(epoch, int(permutation(self.num_samples, self.seed, epoch)[place]))
         mixed = self._windows.mixed(epoch, self._windows.at(epoch, place))
         return Visit(epoch, int(mixed.samples[place - mixed.start]))
 
@@ -152,5 +152,6 @@ class _Windows:
 
 
 @lru_cache(maxsize=2)
-def _permutation(num_samples: int, seed: int, epoch: int) -> np.ndarray:
+def permutation(num_samples: int, seed: int, epoch: int) -> np.ndarray:
+    """int64 [num_samples]: the samples of an epoch in their order, all mixed."""
     return np.argsort(raw_draws(seed, "order", epoch, 0, num_samples), kind="stable")

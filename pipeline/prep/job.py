@@ -20,6 +20,7 @@ import ray.exceptions
 from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.errors import ViceError, WorkError
 from vice.data_specs.shard_format import DATASET_FILE, DatasetRecord, PrepSettings
+from vice.pipeline.dataset_record import read_dataset_record
 from vice.pipeline.prep.isolation import make_sample_apart
 from vice.pipeline.prep.plan import KeyedInput, make_plan
 from vice.pipeline.prep.progress import PictureProgress
@@ -27,7 +28,6 @@ from vice.pipeline.prep.sample import Recipe, make_sample
 from vice.pipeline.prep.shard import Part, ShardFiles, build_part, check_shard, write_shard
 from vice.pipeline.prep.totals import complete
 from vice.pipeline.prep.workspace import Workspace, refuse_if_other
-from vice.pipeline.shards import read_dataset_record
 from vice.pipeline.storage.base import Storage
 from vice.pipeline.storage.opening import open_storage
 

@@ -18,7 +18,7 @@ from vice.data_specs.regions import IGNORE
 from vice.pipeline.loader.plan import ViewPlan
 from vice.pipeline.loader.reference import Views
 from vice.pipeline.loader.settings import ViewSettings
-from vice.pipeline.shards import Sample
+from vice.pipeline.samples import Sample
 
 VIEW_COLOURS = (
     (255, 70, 70), (70, 150, 255), (60, 220, 90), (240, 90, 240), (0, 215, 225), (255, 150, 30), (180, 130, 255),

@@ -29,7 +29,8 @@ from vice.pipeline.prep.panels import (
 )
 from vice.pipeline.prep.sheet_html import sheet_html
 from vice.pipeline.prep.sheet_png import COLUMN, sheet_png
-from vice.pipeline.shards import Sample, Shards
+from vice.pipeline.samples import Sample
+from vice.pipeline.shards import Shards
 
 _NUM_VIEWS = 4
 _FITS = {".png": Fit(COLUMN, COLUMN), ".html": Fit(COLUMN, 2 * COLUMN)}

@@ -23,9 +23,10 @@ from vice.data_specs.shard_format import (
     SHARD_FOLDER,
     DatasetRecord,
     ShardRecord,
+    parse_index,
 )
 from vice.pipeline.prep.connected import connected_pieces
-from vice.pipeline.shards import Sample, decode_sample, parse_index
+from vice.pipeline.samples import Sample, decode_sample
 from vice.pipeline.storage.base import Storage
 
 

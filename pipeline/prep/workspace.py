@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import canonical_json, difference
 from vice.data_specs.shard_format import DATASET_FILE, MANIFEST_FILE, REJECTED_FILE, SHARD_FOLDER
+from vice.pipeline.dataset_record import read_dataset_record
 from vice.pipeline.prep.inputs import printable_paths
 from vice.pipeline.prep.plan import Plan, settings_identity
 from vice.pipeline.prep.shard import WORK_FOLDER
-from vice.pipeline.shards import read_dataset_record
 from vice.pipeline.storage.base import Storage
 from vice.pipeline.storage.local import LocalStorage
 

@@ -11,8 +11,8 @@ from sharding import blobs, jpeg, png, shard_serially
 from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.regions import IGNORE, RegionLayer
-from vice.data_specs.shard_format import DATASET_FILE, PrepSettings
-from vice.pipeline.shards import Shards, parse_index
+from vice.data_specs.shard_format import DATASET_FILE, PrepSettings, parse_index
+from vice.pipeline.shards import Shards
 
 SPEC = DatasetSpec(
     name="halves",

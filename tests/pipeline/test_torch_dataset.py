@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.regions import IGNORE, RegionLayer
-from vice.data_specs.shard_format import PrepSettings
-from vice.pipeline.shards import Shards, parse_index
+from vice.data_specs.shard_format import PrepSettings, parse_index
+from vice.pipeline.shards import Shards
 from vice.pipeline.torch_dataset import ShardDataset
 
 NUM = 11

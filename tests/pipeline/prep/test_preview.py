@@ -29,7 +29,8 @@ from vice.pipeline.prep.panels import (
 )
 from vice.pipeline.prep.preview import preview_settings, sample_row, sample_views, write_preview
 from vice.pipeline.prep.sheet_png import spelled
-from vice.pipeline.shards import Sample, Shards
+from vice.pipeline.samples import Sample
+from vice.pipeline.shards import Shards
 
 
 def test_facts_count_what_is_there(shards):

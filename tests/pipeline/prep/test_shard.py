@@ -6,11 +6,10 @@ import tarfile
 
 import pytest
 
-from vice.data_specs.shard_format import ShardRecord
+from vice.data_specs.shard_format import ShardRecord, parse_index
 from vice.pipeline.prep.rejection import Rejection
 from vice.pipeline.prep.sample import PreparedSample
 from vice.pipeline.prep.shard import ROWS_FOLDER, build_part, check_shard, read_rows, write_shard
-from vice.pipeline.shards import parse_index
 from vice.pipeline.storage.local import LocalStorage
 
 
