@@ -80,13 +80,13 @@ def run_round(sources: dict[str, Source], given: argparse.Namespace, ways: list[
 
 
 def run_splits(sources: dict[str, Source], given: argparse.Namespace) -> list[dict]:
-    """What the time of the readers goes to, on one core: medians of the rounds."""
+    """What the time of the readers goes to, on one core: medians of the rounds; of the slow one a single round."""
     found = []
     for name, source in sources.items():
         for size in given.sizes:
             for way in (PLAIN, DALI):
                 task = Task(way, source, size, given.on[:1], given.seconds / 2)
-                parts = [in_own_process(split, task) for _ in range(given.split_rounds)]
+                parts = [in_own_process(split, task) for _ in range(given.split_rounds if way == DALI else 1)]
                 median = {part: statistics.median(one[part] for one in parts) for part in parts[0]}
                 found.append({"source": name, "size": size, "way": way, "ms_per_view": median, "rounds": parts})
                 print(f"split  {name}  {size}  {way}", file=sys.stderr)
@@ -105,6 +105,7 @@ def run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     ways = [PER_ACCESS, PLAIN, DALI] + ([DALI_GPU] if found["gpu"] else [])
     calibration, measured = [], []
     for turn in range(given.rounds):
+        # on every round, as the core's speed may drift
         calibration.append(in_own_process(calibrate, next(iter(sources.values())), given.on[0]))
         measured += run_round(sources, given, ways, turn)
     settings = {"views": NUM_VIEWS, "pictures a batch": BATCH, "seconds": given.seconds, "rounds": given.rounds}

@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
-from loader_ways import BATCH, NUM_VIEWS, Task, median_seconds, pinned, reader, speed
+from loader_ways import BATCH, NUM_VIEWS, Task, median_seconds, pinned, reader
 
-CALM = {"jitter_probability": 0, "grey_probability": 0, "blur_probability": 0}
+CALM = {
+    "mask_share": 0,
+    "appearance": {"jitter_probability": 0, "grey_probability": 0, "blur_probability": 0},
+}
+GRID, TINY = {"regions": "grid:20"}, {"size": 32}
 VARIANTS: dict[str, dict[str, Any]] = {
     "all on": {},
     "no blur": {"appearance": {"blur_probability": 0}},
     "no colour": {"appearance": {"jitter_probability": 0, "grey_probability": 0}},
     "no masking": {"mask_share": 0},
-    "2 views": {"num_views": 2},
-    "calm grid": {"regions": "grid:20", "mask_share": 0, "appearance": CALM},
-    "calm grid, 2 views": {"regions": "grid:20", "mask_share": 0, "appearance": CALM, "num_views": 2},
-    "calm": {"mask_share": 0, "appearance": CALM},
-    "calm, 2 views": {"mask_share": 0, "appearance": CALM, "num_views": 2},
+    "calm": CALM,
+    "calm grid": CALM | GRID,
+    "tiny": CALM | TINY,
+    "tiny grid": CALM | GRID | TINY,
 }
 """Settings whose differences tell what the time goes to."""
+
+WARM_UP = 3
+"""Batches made before the clock runs."""
 
 
 def split(task: Task) -> dict[str, float]:
     """Milliseconds of a core that a reader spends a view on each thing, from differences between settings.
 
-    What happens once a picture (decoding) is told from what happens once a view by making 2 views in place of 5.
+    What happens once a picture (decoding) is told from what happens once a view by views of next to no pixels.
     """
     pinned(task.cores)
+    num_batches = _batches_in(task)
     whole, read = {}, {}  # milliseconds a picture
     for name, changed in VARIANTS.items():
-        whole[name] = speed(reader(task, **changed), task)["cpu_ms"]
+        whole[name] = _cpu_seconds(reader(task, **changed), num_batches) * 1e3
         read[name] = _reading(task, changed) * 1e3
     made = {name: whole[name] - read[name] for name in VARIANTS}
-
-    def once(few: str, many: str) -> float:
-        return (NUM_VIEWS * made[few] - 2 * made[many]) / (NUM_VIEWS - 2)
-
-    jpeg = once("calm grid, 2 views", "calm grid")
-    png = once("calm, 2 views", "calm") - jpeg
+    jpeg, png = made["tiny grid"], made["tiny"] - made["tiny grid"]
     parts = {
         "reading and planning": read["all on"],
         "JPEG decoding": jpeg,
@@ -49,6 +53,26 @@ def split(task: Task) -> dict[str, float]:
     }
     parts["resize, normalisation, numbering of regions"] = whole["all on"] - sum(parts.values())
     return {name: part / NUM_VIEWS for name, part in parts.items()}
+
+
+def _batches_in(task: Task) -> int:
+    """How many batches take the task's time; the same ones are then made with all settings."""
+    batches = reader(task)
+    for _ in range(WARM_UP):
+        next(batches)
+    start = time.perf_counter()
+    next(batches)
+    return max(2, round(task.seconds / (time.perf_counter() - start)))
+
+
+def _cpu_seconds(batches: Iterator, num_batches: int) -> float:
+    """CPU time of this process for each picture."""
+    for _ in range(WARM_UP):
+        next(batches)
+    start = time.process_time()
+    for _ in range(num_batches):
+        next(batches)
+    return (time.process_time() - start) / (num_batches * BATCH)
 
 
 def _reading(task: Task, changed: dict[str, Any]) -> float:

@@ -75,7 +75,7 @@ def measure(task: Task) -> dict[str, Any]:
     """Speed and memory of one way, with a thread or process for each of the task's cores.
 
     Returns:
-        `views_per_second`; `cpu_ms`, of the process itself for each picture; `peak_mb`, of the process and each of its workers; `before_mb`, of the process before the
+        `views_per_second`; `peak_mb`, of the process and each of its workers; `before_mb`, of the process before the
         loader was made; `ms_per_view` of each stage where the way tells; `gpu_mb` where it runs there.
     """
     _, torch = pinned(task.cores)
@@ -98,7 +98,7 @@ def speed(batches: Iterator, task: Task) -> dict[str, Any]:
     """Views a second after some batches to warm up; with worker processes, whole rounds of them.
 
     Returns:
-        `views_per_second`; `cpu_ms`, of this process for each picture; `stages` where the way tells, see `measure`.
+        `views_per_second`; `stages` where the way tells, as `ms_per_view` of `measure`.
     """
     import torch
 
@@ -107,7 +107,7 @@ def speed(batches: Iterator, task: Task) -> dict[str, Any]:
     for _ in range(2 * in_turn if task.way == PER_ACCESS else 4):
         next(batches)
     settle()
-    start, start_cpu, count, seconds = time.perf_counter(), time.process_time(), 0, []
+    start, count, seconds = time.perf_counter(), 0, []
     while time.perf_counter() - start < task.seconds or count % in_turn:
         batch = next(batches)
         count += 1
@@ -115,14 +115,13 @@ def speed(batches: Iterator, task: Task) -> dict[str, Any]:
     settle()
     num_views = count * BATCH * NUM_VIEWS
     found: dict[str, Any] = {"views_per_second": num_views / (time.perf_counter() - start)}
-    found["cpu_ms"] = (time.process_time() - start_cpu) / (count * BATCH) * 1e3
     if task.way == PER_ACCESS:
         found["stages"] = _stages(seconds, in_turn / found["views_per_second"])
     return found
 
 
 def _stages(seconds: list[dict[str, float]], of_view: float) -> dict[str, float]:
-    """Milliseconds a view of each stage; what is left of the cores' time is collation and transport."""
+    """Milliseconds of a core for each view; what the stages leave is collation, transport, and waiting."""
     stages = {name: statistics.mean(one[name] for one in seconds) / NUM_VIEWS * 1e3 for name in seconds[0]}
     return stages | {"collation, transport, waiting": of_view * 1e3 - sum(stages.values())}
 
@@ -151,13 +150,13 @@ def reader(task: Task, **changed: Any) -> Iterator:
 
 
 def median_seconds(work: Callable[[], object], times: int) -> float:
-    """Median time of some repetitions after a first one."""
+    """Median CPU time of some repetitions after a first one."""
     work()
     found = []
     for _ in range(times):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        found.append(time.perf_counter() - start)
+        found.append(time.process_time() - start)
     return statistics.median(found)
 
 
