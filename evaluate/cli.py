@@ -34,8 +34,12 @@ DRAWING, PROBE, KMEANS = Drawing(), ProbeSettings(), KMeansSettings()
 """Where the commands' defaults come from."""
 
 CheckpointPath = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A file in RUN/checkpoints.")]
-TrainShards = Annotated[Path, typer.Option("--train", help="Labelled shards that probes and clusters are fitted on.")]
-ValShards = Annotated[Path, typer.Option("--val", help="Labelled shards that are scored; same classes.")]
+TrainShards = Annotated[
+    str, typer.Option("--train", metavar="SHARDS", help="Labelled shards that probes and clusters are fitted on.")
+]
+ValShards = Annotated[
+    str, typer.Option("--val", metavar="SHARDS", help="Labelled shards that are scored; same classes.")
+]
 RunDir = Annotated[Path, typer.Option("--run-dir", help="Folder of results.json and pictures, of one checkpoint.")]
 ClassSetName = Annotated[
     str | None,
@@ -140,7 +144,7 @@ class Job(NamedTuple):
     results: Results
 
 
-def _open(checkpoint: Path, train: Path, val: Path, run_dir: Path, device: str, class_set: str | None) -> Job:
+def _open(checkpoint: Path, train: str, val: str, run_dir: Path, device: str, class_set: str | None) -> Job:
     """Check everything that can be wrong before anything is computed, the data before what needs torch."""
     shards = open_pair(train, val, class_set=class_set)
 

@@ -29,7 +29,7 @@ class Scene(NamedTuple):
     """Classes or IGNORE."""
 
 
-def open_pair(train: Path, val: Path, *, class_set: str | None = None) -> tuple[Shards, Shards]:
+def open_pair(train: str | Path, val: str | Path, *, class_set: str | None = None) -> tuple[Shards, Shards]:
     """Open train and val shards for an evaluation with labels, as stored or in a coarser set of classes of the spec.
 
     Raises:

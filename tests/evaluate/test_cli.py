@@ -68,6 +68,17 @@ def test_running_again_gives_the_same_numbers(vice_eval, options, checkpoints, t
     assert recorded[0] == recorded[1]
 
 
+def test_shards_on_a_store_give_the_numbers_of_those_on_a_disk(vice_eval, options, checkpoints, tiny, tmp_path, s3):
+    command = ["cluster", checkpoints["first"], *options, "--k", "7", "--restarts", "1"]
+    assert vice_eval(*command)[0] == 0
+    remote = {split: s3.upload(tiny[split], f"evaluated/{split}") for split in ("train", "val")}
+    there = ["--train", remote["train"], "--val", remote["val"], "--run-dir", tmp_path / "there"]
+    code, _, err = vice_eval("cluster", checkpoints["first"], *there, *options[6:], "--k", "7", "--restarts", "1")
+    assert (code, err) == (0, "")
+    here, there = (read_results(tmp_path / name).evaluations for name in ("eval", "there"))
+    assert [entry.encoders for entry in here.values()] == [entry.encoders for entry in there.values()]
+
+
 def test_a_set_of_classes_has_entries_and_pictures_of_its_own(vice_eval, options, checkpoints, tmp_path):
     """Stored labels, then two classes: `never` counts as bluish, greenish pixels as no class."""
     for words in ([], ["--classes", "2"]):
