@@ -36,10 +36,10 @@ from loader_ways import (
     Source,
     Task,
     calibrate,
-    machine,
     make_source,
     measure,
 )
+from machine import machine, versions
 
 FOLDERS = {
     "640x480": ["coco_things/train/images", "coco_stuff/train/images"],
@@ -101,8 +101,8 @@ def run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         width, height = map(int, name.split("x"))
         folders = [given.data / one for one in FOLDERS[name]]
         sources[name] = in_own_process(make_source, folders, width, height, folder / name)
-    found = in_own_process(machine)
-    ways = [PER_ACCESS, PLAIN, DALI] + ([DALI_GPU] if found["gpu"] else [])
+    found = {"machine": in_own_process(machine), "versions": versions()}
+    ways = [PER_ACCESS, PLAIN, DALI] + ([DALI_GPU] if found["machine"]["gpu"] else [])
     calibration, measured = [], []
     for turn in range(given.rounds):
         # on every round, as the core's speed may drift

@@ -21,7 +21,7 @@ WANTED = {256: (4, 5), 512: (3, 4)}
 def tables(found: dict[str, Any]) -> str:
     """All tables of a run."""
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    parts = [f"{found['date']}; {found['cpu']}, {found['cpu_cores']} cores; {versions}; {found['settings']}"]
+    parts = [f"{found['date']}; {found['machine']}; {versions}; {found['settings']}"]
     parts += ["\n".join(_speeds(found)), "\n".join(_against_published(found)), "\n".join(_against_wanted(found))]
     parts += ["\n".join(_split_table(kind, rows)) for kind, rows in _splits(found).items()]
     return "\n\n".join(part for part in parts if part)
@@ -63,7 +63,7 @@ def _speeds(found: dict[str, Any]) -> Iterator[str]:
                 f"| {statistics.median(speeds):.1f} ({min(speeds):.1f}–{max(speeds):.1f}) "
                 f"| {_ratio(found, case, way):.2f}× | {memory} | {loader:.0f} |"
             )
-    if found["gpu"] is None:
+    if found["machine"]["gpu"] is None:
         yield f"| | | | {DALI_GPU} | not measured | | | |"
 
 

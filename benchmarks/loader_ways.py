@@ -184,25 +184,3 @@ def _free_gpu_mb(way: str) -> float:
     import torch
 
     return torch.cuda.mem_get_info()[0] / 2**20
-
-
-def machine() -> dict[str, Any]:
-    """Versions and kind of machine."""
-    import cv2
-    import nvidia.dali
-    import torch
-    import torchvision
-
-    cpu = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":")[1].strip() for line in cpu if line.startswith("model name")]
-    return {
-        "versions": {
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "dali": nvidia.dali.__version__,
-            "opencv": cv2.__version__,
-        },
-        "cpu": models[0] if models else "unknown",
-        "cpu_cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-PACKAGES = ("torch", "nvidia-dali-cuda130", "numpy", "opencv-contrib-python")
+PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "numpy", "opencv-contrib-python")
 
 
 def data_folder() -> Path:
