@@ -18,8 +18,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no blur": {"appearance": {"blur_probability": 0}},
     "no colour": {"appearance": {"jitter_probability": 0, "grey_probability": 0}},
     "no masking": {"mask_share": 0},
-    "calm": CALM,
-    "calm grid": CALM | GRID,
     "tiny": CALM | TINY,
     "tiny grid": CALM | GRID | TINY,
 }
@@ -49,9 +47,8 @@ def split(task: Task) -> dict[str, float]:
         "colour": made["all on"] - made["no colour"],
         "blur": made["all on"] - made["no blur"],
         "masking": made["all on"] - made["no masking"],
-        "region crops, beyond a grid's": made["calm"] - made["calm grid"] - png,
     }
-    parts["resize, normalisation, numbering of regions"] = whole["all on"] - sum(parts.values())
+    parts["resize, normalisation, crops and numbering of regions"] = whole["all on"] - sum(parts.values())
     return {name: part / NUM_VIEWS for name, part in parts.items()}
 
 
