@@ -17,13 +17,6 @@ class BatchFormat(NamedTuple):
     channels_last: bool = False
     """Whether a view's channels lie beside each other, as torch's `channels_last`."""
 
-    def empty(self, num_views: int, num_pictures: int, size: int, device: torch.device) -> Float[Tensor, "m n 3 h w"]:
-        """Memory for the views of a batch."""
-        if not self.channels_last:
-            return torch.empty(num_views, num_pictures, 3, size, size, dtype=self.dtype, device=device)
-        images = torch.empty(num_views, num_pictures, size, size, 3, dtype=self.dtype, device=device)
-        return images.permute(0, 1, 4, 2, 3)
-
 
 FLOAT32 = BatchFormat()
 """float32, channels first."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, nullcontext
+from itertools import cycle
 
 import cv2
 import numpy as np
@@ -15,12 +17,16 @@ from vice.data_specs.regions import grid_cell
 from vice.pipeline.loader.batch import FLOAT32, Batch, BatchFormat
 from vice.pipeline.loader.dali_graph import plan_arrays, views_graph
 from vice.pipeline.loader.grid import grid_lines
+from vice.pipeline.loader.memory import BatchMemory
 from vice.pipeline.loader.read_ahead import ReadAhead
 from vice.pipeline.loader.region_ops import fill_with_noise, view_regions
 from vice.pipeline.loader.source import PlannedSample, StepSource
 
 STEPS_AHEAD = 2
-"""Batches that DALI makes ahead of the one in use."""
+"""Batches that a graph makes ahead of the one in use."""
+
+MOST_GRAPHS = 4
+"""Graphs side by side on the CPU, where DALI runs one operator at a time and shares a batch's few samples out badly."""
 
 
 class DaliReader:
@@ -35,7 +41,7 @@ class DaliReader:
 
     def __init__(self, source: StepSource, device: torch.device, num_threads: int, batch_format: BatchFormat = FLOAT32):
         self._source, self._device, self._num_threads = source, device, num_threads
-        self._format = batch_format
+        self._format, self._memory = batch_format, BatchMemory(batch_format, device)
         self._cell = grid_cell(source.settings.regions)
 
     def batches(self, first_step: int) -> Iterator[Batch]:
@@ -44,19 +50,32 @@ class DaliReader:
         Raises:
             WorkError: a sample cannot be read or decoded; names shard and key.
         """
-        with closing(ReadAhead(self._made(first_step), depth=1, name="vice-batches")) as ahead:
-            for batch in ahead:
+        num_graphs = 1 if self._device.type == "cuda" else min(self._num_threads, MOST_GRAPHS)
+        graphs = [
+            ReadAhead(self._made(first_step + number, num_graphs), depth=1, name=f"vice-batches-{number}")
+            for number in range(num_graphs)
+        ]
+        with ExitStack() as stack:
+            for graph in graphs:
+                stack.callback(graph.close)
+            for graph in cycle(graphs):
+                batch = next(graph)
                 if self._device.type == "cuda":
                     for tensor in batch[:-1]:
                         # made on another stream: its memory must not be given out again before this one is done with it
                         tensor.record_stream(torch.cuda.current_stream(self._device))
                 yield batch
 
-    def _made(self, first_step: int) -> Iterator[Batch]:
+    def _made(self, first_step: int, num_graphs: int) -> Iterator[Batch]:
+        """Batches of `first_step` and every `num_graphs`-th step after it, made in the calling thread by one graph."""
         on_gpu = self._device.type == "cuda"
+        _use_one_thread()
         stream = torch.cuda.Stream(self._device) if on_gpu else None
-        with _Feed(self._source, first_step) as feed, torch.cuda.stream(stream) if on_gpu else nullcontext():
-            graph = self._build(feed)
+        with (
+            _Feed(self._source, first_step, num_graphs) as feed,
+            torch.cuda.stream(stream) if on_gpu else nullcontext(),
+        ):
+            graph = self._build(feed, num_graphs)
             while True:
                 try:
                     outputs = graph.run()
@@ -67,7 +86,7 @@ class DaliReader:
                     stream.synchronize()  # DALI uses its outputs' memory again in the next run
                 yield batch
 
-    def _build(self, feed: _Feed):
+    def _build(self, feed: _Feed, num_graphs: int):
         on_gpu = self._device.type == "cuda"
         order, settings = self._source.order, self._source.settings
         graph = views_graph(
@@ -78,7 +97,7 @@ class DaliReader:
             stored_regions=self._cell is None,
             layout="HWC" if self._format.channels_last else "CHW",
             batch_size=order.global_batch // order.world_size,
-            num_threads=self._num_threads,
+            num_threads=max(1, self._num_threads // num_graphs),
             device_id=self._device.index if on_gpu else None,
             prefetch_queue_depth=STEPS_AHEAD,
         )
@@ -106,7 +125,7 @@ class DaliReader:
 
     def _images(self, views: list[torch.Tensor]) -> torch.Tensor:
         """M views [n, ...] of DALI's, clipped to the picture's range, in memory of our own."""
-        images = self._format.empty(len(views), len(views[0]), self._source.settings.size, self._device)
+        images = self._memory.images(len(views), len(views[0]), self._source.settings.size)
         for image, view in zip(images, views, strict=True):
             image.copy_(view.permute(0, 3, 1, 2) if self._format.channels_last else view)
         for channel, (mean, std) in enumerate(zip(IMAGE_MEAN, IMAGE_STD, strict=True)):
@@ -137,11 +156,24 @@ class DaliReader:
         return WorkError(f"DALI failed ({str(error).splitlines()[0]})", where=shards.address)
 
 
+def _use_one_thread() -> None:
+    """Let torch's operators in this thread use this thread alone: DALI's threads have the cores.
+
+    With a team of OpenMP threads that spin while they wait, two cores make a third of the views.
+    """
+    others = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # that is also the number of threads to come: it is put back from a thread that keeps nothing of it
+    restoring = threading.Thread(target=torch.set_num_threads, args=(others,))
+    restoring.start()
+    restoring.join()
+
+
 class _Feed:
     """DALI's external source: steps that a thread reads and plans ahead; remembers the plans that are in the graph."""
 
-    def __init__(self, source: StepSource, first_step: int):
-        self._steps = ReadAhead(source.steps(first_step), depth=STEPS_AHEAD, name="vice-read-ahead")
+    def __init__(self, source: StepSource, first_step: int, every: int):
+        self._steps = ReadAhead(source.steps(first_step, every), depth=STEPS_AHEAD, name="vice-read-ahead")
         self._in_graph: list[list[PlannedSample]] = []
 
     def __enter__(self) -> _Feed:

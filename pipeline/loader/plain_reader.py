@@ -11,6 +11,7 @@ import torch
 from vice.data_specs.regions import grid_cell
 from vice.pipeline.loader.batch import FLOAT32, Batch, BatchFormat
 from vice.pipeline.loader.grid import grid_ids
+from vice.pipeline.loader.memory import BatchMemory
 from vice.pipeline.loader.reference import Views, make_views
 from vice.pipeline.loader.source import PlannedSample, StepSource
 
@@ -19,7 +20,7 @@ class PlainReader:
     """Makes batches with NumPy and OpenCV, then moves them to the device."""
 
     def __init__(self, source: StepSource, device: torch.device, batch_format: BatchFormat = FLOAT32):
-        self._source, self._device, self._format = source, device, batch_format
+        self._source, self._device, self._memory = source, device, BatchMemory(batch_format, device)
 
     def batches(self, first_step: int) -> Iterator[Batch]:
         """Batches of `first_step`, `first_step + 1`, ... without end."""
@@ -46,9 +47,7 @@ class PlainReader:
             arrays = [getattr(view, field) for view in views]
             return torch.from_numpy(np.stack(arrays, axis=1)).to(self._device)
 
-        images = self._format.empty(
-            self._source.settings.num_views, len(views), self._source.settings.size, self._device
-        )
+        images = self._memory.images(self._source.settings.num_views, len(views), self._source.settings.size)
         return Batch(
             images=images.copy_(stack("images")),
             regions=stack("regions"),

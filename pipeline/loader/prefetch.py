@@ -29,6 +29,7 @@ class Prefetcher:
         self._storage, self._order, self._tars = storage, order, tars
         self._wanted: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
         self._window: int | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def of(cls, shards: Shards, order: SampleOrder, tars: Sequence[str]) -> Self | None:
@@ -37,13 +38,18 @@ class Prefetcher:
         return cls(shards.storage, order, tars) if cached and order.has_windows else None
 
     def at(self, step: int) -> None:
-        """Tell that a step is about to be read."""
+        """Tell that a step is about to be read; by any thread, where several read steps in turn."""
         window = self._order.window_of(step)
-        if window == self._window:
-            return
-        if self._window is None:
-            self._start()
-        self._window = window
+        with self._lock:
+            # one thread may still be in a window when another has begun the next
+            if self._window is not None and window in (self._window, self._window - 1):
+                return
+            if self._window is None:
+                self._start()
+            self._window = window
+            self._want(window)
+
+    def _want(self, window: int) -> None:
         shards = dict.fromkeys(self._order.shards_of(window) + self._order.shards_of(window + 1))
         names = [f"{SHARD_FOLDER}/{self._tars[shard]}" for shard in shards]
         self._storage.keep(names)

@@ -50,9 +50,9 @@ class StepSource:
         if grid_cell(settings.regions) is None:
             self._members.append(f"{shards.layer_named(settings.regions)}.png")
 
-    def steps(self, first_step: int) -> Iterator[list[PlannedSample]]:
-        """This process's samples of `first_step`, `first_step + 1`, ... without end."""
-        return map(self.step, count(first_step))
+    def steps(self, first_step: int, every: int = 1) -> Iterator[list[PlannedSample]]:
+        """This process's samples of `first_step`, `first_step + every`, ... without end; several threads may read."""
+        return map(self.step, count(first_step, every))
 
     def step(self, step: int) -> list[PlannedSample]:
         """The samples of this process in a step."""

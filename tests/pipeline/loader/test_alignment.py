@@ -103,11 +103,11 @@ class Drawn:
     def shards(self):
         return self
 
-    def steps(self, first_step):
+    def steps(self, first_step, every=1):
         encoded = [cv2.imencode(".png", array)[1].tobytes() for array in (self.picture[..., ::-1], self.ids)]
         while True:
             yield [PlannedSample(0, *encoded, plan_for(320, 240, self.settings, first_step))]
-            first_step += 1
+            first_step += every
 
 
 def batches(source, count):

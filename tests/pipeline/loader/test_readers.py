@@ -1,5 +1,7 @@
 """Both readers over real shards: the same batch, mutual regions, masking, types, exact resumption."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -157,3 +159,26 @@ def test_other_data_or_settings_are_refused_with_the_difference(scene_shards):
 def test_an_unknown_layer_is_refused_with_those_there_are(scene_shards):
     with pytest.raises(InputError, match=r"no region layer 'slic:33'.*stored: slic:12, slic:20"):
         loader(scene_shards["train"], regions="slic:33")
+
+
+def test_memory_is_used_again_only_once_nobody_has_the_batch(scene_shards):
+    loaded = loader(scene_shards["train"])
+    first = next(loaded)
+    kept, copy = first.images[1, 0], first.images[1, 0].clone()
+    del first
+    places = set()
+    for _ in range(12):
+        places.add(next(loaded).images.data_ptr())
+    assert torch.equal(kept, copy)
+    # 12 batches, but in few places: they were given back
+    assert len(places) < 8
+
+
+def test_the_process_s_threads_of_torch_are_left_as_they_are(scene_shards):
+    before = torch.get_num_threads()
+    next(loader(scene_shards["train"]))
+    told = []
+    thread = threading.Thread(target=lambda: told.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert [torch.get_num_threads(), *told] == [before, before]
