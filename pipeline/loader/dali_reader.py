@@ -51,8 +51,9 @@ class DaliReader:
             WorkError: a sample cannot be read or decoded; names shard and key.
         """
         num_graphs = 1 if self._device.type == "cuda" else min(self._num_threads, MOST_GRAPHS)
+        others = torch.get_num_threads()
         graphs = [
-            ReadAhead(self._made(first_step + number, num_graphs), depth=1, name=f"vice-batches-{number}")
+            ReadAhead(self._made(first_step + number, num_graphs, others), depth=1, name=f"vice-batches-{number}")
             for number in range(num_graphs)
         ]
         with ExitStack() as stack:
@@ -66,10 +67,10 @@ class DaliReader:
                         tensor.record_stream(torch.cuda.current_stream(self._device))
                 yield batch
 
-    def _made(self, first_step: int, num_graphs: int) -> Iterator[Batch]:
-        """Batches of `first_step` and every `num_graphs`-th step after it, made in the calling thread by one graph."""
+    def _made(self, first_step: int, num_graphs: int, torch_threads: int) -> Iterator[Batch]:
+        """Batches of `first_step` and every `num_graphs`-th step after it, made by one graph in a thread of its own."""
         on_gpu = self._device.type == "cuda"
-        _use_one_thread()
+        _use_one_thread(torch_threads)
         stream = torch.cuda.Stream(self._device) if on_gpu else None
         with (
             _Feed(self._source, first_step, num_graphs) as feed,
@@ -156,12 +157,14 @@ class DaliReader:
         return WorkError(f"DALI failed ({str(error).splitlines()[0]})", where=shards.address)
 
 
-def _use_one_thread() -> None:
+def _use_one_thread(others: int) -> None:
     """Let torch's operators in this thread use this thread alone: DALI's threads have the cores.
 
     With a team of OpenMP threads that spin while they wait, two cores make a third of the views.
+
+    Args:
+        others: number of threads for all other threads of the process, as before.
     """
-    others = torch.get_num_threads()
     torch.set_num_threads(1)
     # that is also the number of threads to come: it is put back from a thread that keeps nothing of it
     restoring = threading.Thread(target=torch.set_num_threads, args=(others,))
