@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from vice.data_specs.shard_format import PrepSettings
-from vice.pipeline.prep.decoding import Header, decode_rgb, decode_strictly, read_header
+from vice.pipeline.prep.decoding import decode_rgb, decode_strictly
 from vice.pipeline.prep.geometry import Geometry, plan_geometry
+from vice.pipeline.prep.headers import Header, read_header
 from vice.pipeline.prep.rejection import Rejected
 
 PICTURE_VERSION = "2"

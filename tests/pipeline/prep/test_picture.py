@@ -11,7 +11,8 @@ from PIL import Image, ImageOps
 from sharding import blobs, jpeg, png
 
 from vice.data_specs.shard_format import PrepSettings
-from vice.pipeline.prep.decoding import decode_labels, is_plain_jpeg
+from vice.pipeline.prep.decoding import decode_labels
+from vice.pipeline.prep.jpeg import is_plain_jpeg
 from vice.pipeline.prep.picture import standardise
 from vice.pipeline.prep.rejection import Rejected
 
