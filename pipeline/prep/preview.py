@@ -5,7 +5,6 @@ The views are the loader's own: planned by `plan_views` from the sample's counte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,13 @@ from vice.pipeline.loader.settings import ViewSettings
 from vice.pipeline.prep.info import summary
 from vice.pipeline.prep.panels import (
     Fit,
-    Panel,
     density_panel,
     labels_panel,
     picture_panel,
     regions_panel,
     view_panels,
 )
+from vice.pipeline.prep.sheet_content import SampleRow, SheetContent
 from vice.pipeline.prep.sheet_html import sheet_html
 from vice.pipeline.prep.sheet_png import COLUMN, sheet_png
 from vice.pipeline.samples import Sample
@@ -34,28 +33,6 @@ from vice.pipeline.shards import Shards
 
 _NUM_VIEWS = 4
 _FITS = {".png": Fit(COLUMN, COLUMN), ".html": Fit(COLUMN, 2 * COLUMN)}
-
-
-@dataclass(frozen=True)
-class SampleRow:
-    """All that is shown of one sample."""
-
-    heading: str
-    stored: list[Panel]
-    views_heading: str
-    views: list[Panel]
-
-
-@dataclass(frozen=True)
-class SheetContent:
-    """All that a sheet shows."""
-
-    title: str
-    counts: str
-    about_views: str
-    told: str
-    """What `vice-prep info` tells."""
-    rows: list[SampleRow]
 
 
 def write_preview(out: str | Path, output: Path, *, num_samples: int = 6, seed: int = 0, epoch: int = 0) -> None:

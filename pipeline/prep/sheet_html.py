@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 from html import escape
-from typing import TYPE_CHECKING
 
 import cv2
 
 from vice.pipeline.prep.panels import Panel
-
-if TYPE_CHECKING:
-    from vice.pipeline.prep.preview import SampleRow, SheetContent
+from vice.pipeline.prep.sheet_content import SampleRow, SheetContent
 
 _MOST_COLUMNS = 5
 _JPEG = [

@@ -5,14 +5,11 @@ from __future__ import annotations
 import io
 import unicodedata
 from functools import cache
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
 from vice.pipeline.prep.panels import Panel
-
-if TYPE_CHECKING:
-    from vice.pipeline.prep.preview import SheetContent
+from vice.pipeline.prep.sheet_content import SheetContent
 
 COLUMN = 384
 """Width of a panel in pixels: whole multiples of usual view sizes."""
