@@ -51,7 +51,8 @@ class BatchMemory:
 
 
 def _block(num_bytes: int) -> mmap.mmap:
-    block = mmap.mmap(-1, num_bytes)
+    # private: a child process that is forked must not write into its parent's batches
+    block = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(AttributeError, OSError):  # a system without large pages
         block.madvise(mmap.MADV_HUGEPAGE)
     return block
