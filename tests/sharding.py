@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from vice.data_specs.dataset import DatasetSpec, load_dataset
+from vice.data_specs.regions import RegionLayer
 from vice.data_specs.shard_format import MANIFEST_FILE, REJECTED_FILE, DatasetRecord, PrepSettings
 from vice.pipeline.prep.plan import make_plan
 from vice.pipeline.prep.sample import make_sample
@@ -29,6 +30,16 @@ def shard_serially(source: Path, out: Path, settings: PrepSettings, spec: Datase
             return complete(workspace, shards)
     finally:
         cv2.setNumThreads(threads)
+
+
+def shard_blobs(folder: Path, num_pictures: int, *, samples_per_shard: int) -> Path:
+    """OUT of pictures of 40×40 with one layer, `slic:10`, made below a folder."""
+    (folder / "pictures").mkdir()
+    for number in range(num_pictures):
+        (folder / f"pictures/{number:02d}.jpg").write_bytes(jpeg(blobs(40, 40, number)))
+    settings = PrepSettings(regions=[RegionLayer.from_text("slic:10")], samples_per_shard=samples_per_shard)
+    shard_serially(folder / "pictures", folder / "out", settings)
+    return folder / "out"
 
 
 def make_shard(workspace: Workspace, number: int) -> ShardFiles:

@@ -54,9 +54,8 @@ def test_both_devices_give_the_same_batch(shards, layer, looks):
         assert levels.mean() < 1.0
 
 
+@pytest.mark.parametrize("shards", ["png"], indirect=True)
 def test_views_of_lossless_pictures_differ_by_rounding_only(shards):
-    if shards.record.settings.picture != "png":
-        pytest.skip("of the lossless ones")
     several = (batches(shards, device, appearance=PLAIN_LOOKS, mask_share=0) for device in ("cuda", "cpu"))
     for gpu, cpu in zip(*several, strict=True):
         levels = (gpu.images.cpu() - cpu.images).abs() * 255 * torch.tensor(IMAGE_STD)[:, None, None]

@@ -9,11 +9,9 @@ import time
 
 import pytest
 import torch
-from sharding import blobs, jpeg, shard_serially
+from sharding import shard_blobs
 
 from vice.data_specs.errors import WorkError
-from vice.data_specs.regions import RegionLayer
-from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.loader.loader import ViewLoader
 from vice.pipeline.loader.settings import ViewSettings
 from vice.pipeline.shards import Shards
@@ -39,13 +37,7 @@ class Remote(LocalStorage):
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     """Eight shards of three pictures."""
-    folder = tmp_path_factory.mktemp("ahead")
-    (folder / "pictures").mkdir()
-    for number in range(24):
-        (folder / f"pictures/{number:02d}.jpg").write_bytes(jpeg(blobs(40, 40, number)))
-    settings = PrepSettings(regions=[RegionLayer.from_text("slic:10")], samples_per_shard=3)
-    shard_serially(folder / "pictures", folder / "out", settings)
-    return folder / "out"
+    return shard_blobs(tmp_path_factory.mktemp("ahead"), 24, samples_per_shard=3)
 
 
 def loader(shards, *, reader="plain", batch=2, window=2, **options):

@@ -8,11 +8,9 @@ from collections import Counter
 import pytest
 import torch
 from s3_server import BUCKET
-from sharding import blobs, jpeg, shard_serially
+from sharding import shard_blobs
 
 from vice.data_specs.errors import WorkError
-from vice.data_specs.regions import RegionLayer
-from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.loader.loader import ViewLoader
 from vice.pipeline.loader.settings import ViewSettings
 from vice.pipeline.shards import Shards
@@ -23,13 +21,7 @@ VIEWS = ViewSettings(num_views=2, size=32, resize=(0.5, 1.0), regions="slic:10")
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     """Five shards of four pictures and one of three."""
-    folder = tmp_path_factory.mktemp("remote")
-    (folder / "pictures").mkdir()
-    for number in range(23):
-        (folder / f"pictures/{number:02d}.jpg").write_bytes(jpeg(blobs(40, 40, number)))
-    settings = PrepSettings(regions=[RegionLayer.from_text("slic:10")], samples_per_shard=4)
-    shard_serially(folder / "pictures", folder / "out", settings)
-    return folder / "out"
+    return shard_blobs(tmp_path_factory.mktemp("remote"), 23, samples_per_shard=4)
 
 
 @pytest.fixture
