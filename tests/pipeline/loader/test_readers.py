@@ -5,10 +5,13 @@ import threading
 import numpy as np
 import pytest
 import torch
+from photographs import photographs
+from sharding import shard_serially
 
 from vice.data_specs.errors import InputError
 from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
 from vice.data_specs.regions import IGNORE
+from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.loader.batch import FLOAT32, BatchFormat
 from vice.pipeline.loader.loader import ViewLoader
 from vice.pipeline.loader.settings import AppearanceSettings, ViewSettings
@@ -182,3 +185,19 @@ def test_the_process_s_threads_of_torch_are_left_as_they_are(scene_shards):
     thread.start()
     thread.join()
     assert [torch.get_num_threads(), *told] == [before, before]
+
+
+@pytest.mark.photographs
+def test_both_readers_agree_on_photographs(tmp_path):
+    (tmp_path / "source").mkdir()
+    for folder, num in ((photographs("coco_stuff", "train", "images"), 4), (photographs("cityscapes"), 2)):
+        for path in sorted(folder.rglob("*.jpg"))[:num]:
+            (tmp_path / "source" / path.name).symlink_to(path.resolve())
+    shard_serially(tmp_path / "source", tmp_path / "out", PrepSettings())
+    several = (take(loader(tmp_path / "out", reader, regions="slic:20", size=128), 3) for reader in ("dali", "plain"))
+    for dali, plain in zip(*several, strict=True):
+        assert dali.num_regions.max() > 0
+        for field in ("regions", "num_regions", "region_ids", "masked"):
+            assert torch.equal(getattr(dali, field), getattr(plain, field)), field
+        levels = (dali.images - plain.images).abs() * 255 * torch.tensor(IMAGE_STD)[:, None, None]
+        assert levels.mean() < 0.005 and levels.max() <= 8
