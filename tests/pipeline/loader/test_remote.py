@@ -64,15 +64,19 @@ shards = Shards(sys.argv[1], cache=sys.argv[2])
 batches = ViewLoader(
     shards, views, global_batch=6, window=2, rank=int(sys.argv[3]), world_size=3, reader="plain"
 )
-print(*(key for _ in range(8) for key in next(batches).keys))
+print(*(key for _ in range(8) for key in next(batches).keys), flush=True)
+sys.stdin.read()  # a process that ends while it fetches ahead leaves that file to the others, who fetch it again
 """
 
 
 def test_the_processes_of_a_machine_fetch_each_tar_once_between_them(s3, out, prefix, tmp_path):
     address = f"s3://{BUCKET}/{prefix}"
     commands = [[sys.executable, "-c", ONE_OF_A_GROUP, address, str(tmp_path), str(rank)] for rank in range(3)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    keys = [process.communicate(timeout=200)[0].split() for process in processes]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for command in commands]
+    keys = [process.stdout.readline().split() for process in processes]
+    for process in processes:
+        process.communicate(timeout=200)
     whole = loader(out, batch=6)
     assert [list(dealt) for dealt in zip(*keys, strict=True)] == [
         batch.keys[place : place + 3] for batch in (next(whole) for _ in range(8)) for place in (0, 3)
