@@ -19,9 +19,11 @@ class ModelConfig(StrictModel):
     """Encoder and decoder."""
 
     encoder: str = "resnet18"
-    """An encoder of segmentation-models-pytorch, or any of timm's with feature maps."""
+    """Any of timm's with feature maps by its name, or one of torchvision's as `torchvision/NAME`."""
     weights: str = "none"
-    """`none`: random; otherwise the name of a public checkpoint of that encoder (`imagenet`), downloaded."""
+    """`none`: random; a public checkpoint of that encoder by its name (`default`), downloaded; or a file."""
+    output_stride: Literal[8, 16, 32] = 32
+    """Picture pixels a cell of the encoder's last map; below 32 its last stages are dilated instead of strided."""
     decoder: Literal["fpn", "deeplabv3plus"] = "fpn"
     """FPN for small views, DeepLabV3+ for large ones (paper, section 4)."""
     decoder_channels: int = Field(default=256, ge=64, multiple_of=64)
@@ -30,11 +32,15 @@ class ModelConfig(StrictModel):
     """Length of an embedding (D)."""
     centre: bool = False
     """Batch-normalise the decoder's output, so that random weights do not map all content to one direction."""
+    activation_checkpointing: bool = False
+    """Compute the encoder's activations again for the gradient: less memory, a third more time."""
 
 
 class AssignmentConfig(StrictModel):
     """Concepts and how regions are assigned to them (paper, section 3.3)."""
 
+    method: Literal["swav", "kmeans"] = "swav"
+    """Online by optimal transport (the paper), or offline by k-means before each epoch (DeepCluster, PiCIE)."""
     num_concepts: int = Field(default=128, ge=2)
     """Visual concepts (K)."""
     temperature: float = Field(default=0.1, gt=0)
@@ -51,6 +57,10 @@ class AssignmentConfig(StrictModel):
     """Unit length before the region mean (`pixel`) or only after it (`region`)."""
     masked_regions: Literal["drop", "keep"] = "drop"
     """Whether a region that is masked in any view leaves the loss."""
+    kmeans_iterations: int = Field(default=20, ge=1)
+    """Lloyd iterations of `kmeans`."""
+    kmeans_vectors: int = Field(default=200_000, ge=1)
+    """Most region embeddings that `kmeans` finds its centroids with; all regions are assigned to them."""
 
 
 class OptimiserConfig(StrictModel):
@@ -87,12 +97,18 @@ class TrainConfig(StrictModel):
     """Seed of weights, order and views."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of encoder and decoder; assignment and loss are float32 in both."""
+    micro_batches: int = Field(default=1, ge=1)
+    """Parts in which each process takes its pictures of a step one after another (gradient accumulation)."""
+    compile: bool = False
+    """Compile encoder and decoder with torch.compile: faster steps after a first one of minutes."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Numbered checkpoints that are kept beside last.pt."""
     log_every: int = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl."""
+    pictures_every: int = Field(default=500, ge=0)
+    """Steps between pictures (views, regions, assignments, embeddings) in TensorBoard; 0 is none; may change."""
     reader: Literal["dali", "plain"] = "dali"
     """DALI, or the plain reader where there is none."""
     shuffle_window: int = Field(default=0, ge=0)
