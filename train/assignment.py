@@ -1,42 +1,48 @@
-"""Assignment of regions to concepts by optimal transport (Sinkhorn-Knopp), over all processes; SwAV's, paper 3.3."""
+"""How view 1's regions are assigned to concepts: what the loop asks of any method based on clusters."""
 
 from __future__ import annotations
 
-import math
+from typing import Any, NamedTuple, Protocol
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from vice.train.distributed import max_over_processes, sum_over_processes
+
+class FirstView(NamedTuple):
+    """View 1's regions of some pictures of a step, of this process."""
+
+    embeddings: Float[Tensor, "n r d"]
+    """Unit length, without gradient."""
+    scores: Float[Tensor, "n r k"]
+    """Cosines with the concepts (Eq. 2), without gradient."""
+    usable: Bool[Tensor, "n r"]
+    """Regions that count, b in all."""
+    positions: Int64[Tensor, " n"]
+    """Places of the pictures in the order of all steps: step × global batch + place in the batch."""
 
 
-@torch.no_grad()
-def sinkhorn(scores: Float[Tensor, "b k"], *, epsilon: float, iterations: int) -> Float[Tensor, "b k"]:
-    """Distribute all processes' regions evenly over the concepts while keeping the scores high.
+class Assignment(Protocol):
+    """A way of assigning regions to concepts. All processes call every method, at the same steps."""
 
-    In the log domain and float32: scores of any size stay finite. Counts are the true ones, so processes may have
-    different numbers of regions, or none.
+    learns_concepts: bool
+    """Whether the loss's gradient moves the concepts."""
 
-    Args:
-        scores: cosines of this process's regions with the concepts.
-        epsilon: entropy of the transport.
-        iterations: of scaling columns, then rows.
+    def begin_step(self, step: int) -> None:
+        """Do what must be done before the views of a step are embedded; may set the concepts."""
+        ...
 
-    Returns:
-        Rows that sum to 1; over all processes the columns tend to the same sum.
-    """
-    total = sum_over_processes(torch.tensor(float(len(scores)), device=scores.device))
-    plan = scores.float() / epsilon
-    for _ in range(iterations):
-        plan = plan - _logsumexp_over_all_rows(plan) - math.log(plan.shape[1])
-        plan = plan - plan.logsumexp(1, keepdim=True) - total.log()
-    return (plan + total.log()).exp()
+    def assign(self, view: FirstView) -> Float[Tensor, "b k"]:
+        """Rows that sum to 1, one for each usable region in the order of pictures; once for each part of a step."""
+        ...
 
+    def end_step(self) -> None:
+        """The step's parts have all been assigned."""
+        ...
 
-def _logsumexp_over_all_rows(values: Float[Tensor, "b k"]) -> Float[Tensor, " k"]:
-    """Logarithm of the sum over the rows of all processes of the exponential."""
-    lowest = torch.finfo(values.dtype).min
-    local = values.max(0).values if len(values) else values.new_full(values.shape[1:], lowest)
-    largest = max_over_processes(local)
-    return largest + sum_over_processes((values - largest).exp().sum(0)).log()
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later assignments depend on, of all processes together."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state of any number of processes."""
+        ...

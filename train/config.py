@@ -58,7 +58,9 @@ class AssignmentConfig(StrictModel):
     masked_regions: Literal["drop", "keep"] = "drop"
     """Whether a region that is masked in any view leaves the loss."""
     kmeans_iterations: int = Field(default=20, ge=1)
-    """Lloyd iterations of `kmeans`."""
+    """Lloyd iterations of each restart of `kmeans`."""
+    kmeans_restarts: int = Field(default=3, ge=1)
+    """Runs from different first centroids; the best is taken."""
     kmeans_vectors: int = Field(default=200_000, ge=1)
     """Most region embeddings that `kmeans` finds its centroids with; all regions are assigned to them."""
 

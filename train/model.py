@@ -52,19 +52,23 @@ class RegionModel(nn.Module):
         self.normalise_concepts()
 
     def forward(
-        self, images: Float[Tensor, "m n 3 h w"], weights_of
+        self, images: Float[Tensor, "m n 3 h w"], weights_of, num_regions: int
     ) -> tuple[Float[Tensor, "m n r d"], Float[Tensor, "m n r k"]]:
         """Region embeddings (unit length) and their scores.
 
         Args:
             images: the batch's views.
-            weights_of: map size (rows, columns) to pooling weights [m, n, r, cells]; called once.
+            weights_of: map size (rows, columns) to pooling weights; called once.
+            num_regions: of each picture, padded (r).
         """
         m, n = images.shape[:2]
         views = images.flatten(0, 1)
         maps = self.dense(views) if self.normalize == "pixel" else self.dense.raw(views)
-        embeddings = F.normalize(pool_regions(maps.unflatten(0, (m, n)), weights_of(maps.shape[2:])), dim=-1)
-        return embeddings, embeddings @ self.concepts.T
+        pooled = pool_regions(maps.unflatten(0, (m, n)), weights_of(maps.shape[2:]), num_regions)
+        embeddings = F.normalize(pooled, dim=-1)
+        # cosines of float32 vectors, whatever the network's own arithmetic is
+        with torch.autocast(images.device.type, enabled=False):
+            return embeddings, embeddings @ self.concepts.T
 
     @torch.no_grad()
     def normalise_concepts(self) -> None:

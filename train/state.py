@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import difference
 from vice.pipeline.loader.loader import ViewLoader
 from vice.pipeline.shards import Shards
+from vice.train.assignment import Assignment
+from vice.train.batches import first_views, make_loader
 from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint, save_checkpoint
 from vice.train.config import TrainConfig
-from vice.train.distributed import Process, loader_threads
-from vice.train.embedding_queue import EmbeddingQueue
+from vice.train.distributed import Process
 from vice.train.model import RegionModel, build_model
+from vice.train.offline_kmeans import KMeansAssignment
 from vice.train.optimiser import build_optimiser
+from vice.train.swav import SwavAssignment
 
 
 @dataclass
@@ -33,7 +37,7 @@ class TrainState:
     network: nn.Module
     """The model as it is called: wrapped for gradients over processes where there are several."""
     optimiser: torch.optim.Optimizer
-    queue: EmbeddingQueue
+    assignment: Assignment
     loader: ViewLoader
     num_steps: int
     step: int = 0
@@ -45,34 +49,41 @@ class TrainState:
 def new_state(config: TrainConfig, shards: Shards, process: Process) -> TrainState:
     """A run at its first step."""
     model = build_model(config)
-    loader = ViewLoader(
-        shards,
-        config.views,
-        global_batch=config.global_batch,
-        seed=config.seed,
-        window=config.shuffle_window,
-        rank=process.rank,
-        world_size=process.world_size,
-        device=process.device,
-        reader=config.reader,
-        num_threads=loader_threads(),
-    )
+    loader = make_loader(config, shards, process)
     if process.device.type == "cuda" and process.world_size > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(process.device)
+    if config.compile:
+        model.dense.raw = torch.compile(model.dense.raw)
     network = model
     if process.world_size > 1:
         # torch has no SyncBatchNorm for the CPU: there each process keeps its own statistics
         network = DistributedDataParallel(model, broadcast_buffers=False)
+    num_steps = loader.order.steps(config.epochs)
     return TrainState(
         config=config,
         process=process,
         model=model,
         network=network,
         optimiser=build_optimiser(model, config),
-        queue=EmbeddingQueue(config.assignment.queue_length, config.model.embedding_dim, process.device),
+        assignment=_build_assignment(config, shards, process, model, num_steps),
         loader=loader,
-        num_steps=loader.order.steps(config.epochs),
+        num_steps=num_steps,
+    )
+
+
+def _build_assignment(
+    config: TrainConfig, shards: Shards, process: Process, model: RegionModel, num_steps: int
+) -> Assignment:
+    if config.assignment.method == "swav":
+        return SwavAssignment(config.assignment, model.concepts, process)
+    return KMeansAssignment(
+        config.assignment,
+        model.concepts,
+        process,
+        seed=config.seed,
+        steps_per_epoch=-(-len(shards) // config.global_batch),
+        regions_of=partial(first_views, config, shards, process, model, num_steps),
     )
 
 
@@ -85,7 +96,7 @@ def save_state(state: TrainState, run_dir: Path) -> None:
         "config": state.config.model_dump(mode="json"),
         "model": state.model.state_dict(),
         "optimiser": state.optimiser.state_dict(),
-        "queue": state.queue.gathered(),
+        "assignment": state.assignment.state_dict(),
         "loader": state.loader.state_dict(),
     }
     if state.process.rank == 0:
@@ -110,6 +121,6 @@ def restore_state(state: TrainState, run_dir: Path) -> bool:
     state.loader.load_state_dict(saved["loader"])
     state.model.load_state_dict(saved["model"])
     state.optimiser.load_state_dict(saved["optimiser"])
-    state.queue.deal(saved["queue"], rank=state.process.rank, world_size=state.process.world_size)
+    state.assignment.load_state_dict(saved["assignment"])
     state.step, state.views_seen = saved["step"], saved["views_seen"]
     return True

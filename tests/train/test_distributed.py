@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
-from functools import partial
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
-from vice.train.assignment import sinkhorn
+from vice.train.assignment import FirstView
+from vice.train.config import AssignmentConfig
+from vice.train.distributed import Process, sum_over_processes
 from vice.train.embedding_queue import EmbeddingQueue
-from vice.train.loss import assign_and_compare
+from vice.train.loss import swapped_prediction_loss
+from vice.train.swav import SwavAssignment
 
 PICTURES, REGIONS, CONCEPTS, DIM = 4, 9, 5, 8
 
@@ -23,41 +26,33 @@ def problem():
     return embeddings, concepts, usable
 
 
-def step(pictures, queue):
-    """Loss, gradient of the concepts and assignments of one process that has some of the pictures."""
+def two_steps(pictures, length, rank=0, world_size=1):
+    """Loss, gradient of the concepts and assignments of a process that has some of the pictures; and its queue."""
     embeddings, concepts, usable = problem()
-    embeddings, usable = embeddings[:, pictures], usable[pictures]
-    concepts.requires_grad_()
-    queued = queue.rows if queue.is_full else queue.rows[:0]
-    loss, assigned, first = assign_and_compare(
-        embeddings,
-        embeddings @ concepts.T,
-        usable,
-        queued @ concepts.detach().T,
-        assign=partial(sinkhorn, epsilon=0.05, iterations=3),
-        temperature=0.1,
-    )
-    loss.backward()
-    queue.push(first)
-    return loss.detach(), concepts.grad, assigned
-
-
-def two_steps(pictures, length):
-    queue = EmbeddingQueue(length, DIM)
-    step(pictures, queue)
-    return (*step(pictures, queue), queue)
+    embeddings, usable, concepts = embeddings[:, pictures], usable[pictures], nn.Parameter(concepts)
+    config = AssignmentConfig(queue_length=length)
+    assignment = SwavAssignment(config, concepts, Process(rank, world_size, torch.device("cpu")))
+    for _ in range(2):
+        concepts.grad = None
+        scores = embeddings @ concepts.T
+        assigned = assignment.assign(FirstView(embeddings[0], scores[0].detach(), usable, torch.tensor(pictures)))
+        num_pictures = sum_over_processes(usable.any(1).sum().float())
+        loss = swapped_prediction_loss(scores, assigned, usable, temperature=0.1, num_pictures=num_pictures)
+        loss.backward()
+        assignment.end_step()
+    return loss.detach(), concepts.grad, assigned, assignment.queue
 
 
 def process(rank, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     # 16 regions a step; process 0 has 15 of them, process 1 one, and its queue holds one
-    loss, gradient, assigned, queue = two_steps([rank, rank + 2], 15 if rank == 0 else 1)
+    loss, gradient, assigned, queue = two_steps([rank, rank + 2], 15 if rank == 0 else 1, rank, 2)
     dist.all_reduce(loss)
     dist.all_reduce(gradient)
     gathered = queue.gathered()
     dealt = EmbeddingQueue(8, DIM)
     dealt.deal(gathered, rank=rank, world_size=2)
-    torch.save([loss / 2, gradient / 2, assigned, gathered, dealt.rows], f"{folder}/{rank}.pt")
+    torch.save([loss, gradient, assigned, gathered, dealt.rows], f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from vice.train.loss import assign_and_compare, swapped_prediction_loss
+from vice.train.loss import swapped_prediction_loss
 
 
 def inputs(m=3, n=4, r=6, k=5):
@@ -31,7 +31,7 @@ def plain_loop(scores, assignments, usable, temperature):
 def test_value_and_gradient_equal_the_loop():
     scores, assignments, usable = inputs()
     (expected,) = torch.autograd.grad(plain_loop(scores, assignments, usable, 0.1), scores)
-    loss = swapped_prediction_loss(scores, assignments, usable, temperature=0.1)
+    loss = swapped_prediction_loss(scores, assignments[usable], usable, temperature=0.1, num_pictures=3)
     (got,) = torch.autograd.grad(loss, scores)
     torch.testing.assert_close(loss, plain_loop(scores, assignments, usable, 0.1))
     torch.testing.assert_close(got, expected)
@@ -40,28 +40,23 @@ def test_value_and_gradient_equal_the_loop():
 
 def test_no_usable_region_at_all_gives_zero_with_a_gradient():
     scores, assignments, usable = inputs()
-    loss = swapped_prediction_loss(scores, assignments, torch.zeros_like(usable), temperature=0.1)
+    none = torch.zeros_like(usable)
+    loss = swapped_prediction_loss(scores, assignments[none], none, temperature=0.1, num_pictures=0)
     loss.backward()
     assert loss.item() == 0 and (scores.grad == 0).all()
 
 
 def test_uniform_predictions_cost_ln_k():
     _, assignments, usable = inputs()
-    loss = swapped_prediction_loss(torch.zeros(2, 4, 6, 5), assignments.float(), usable, temperature=0.1)
+    scores = torch.zeros(2, 4, 6, 5)
+    loss = swapped_prediction_loss(scores, assignments[usable].float(), usable, temperature=0.1, num_pictures=3)
     torch.testing.assert_close(loss, torch.log(torch.tensor(5.0)))
 
 
-def test_only_view_one_and_usable_regions_are_assigned_and_queued():
-    scores, _, usable = inputs()
-    embeddings = torch.randn(3, 4, 6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    seen = {}
-
-    def assign(rows):
-        seen["rows"] = rows
-        return rows.softmax(1)
-
-    queued = torch.randn(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    _, assigned, first = assign_and_compare(embeddings, scores, usable, queued, assign=assign, temperature=0.1)
-    torch.testing.assert_close(seen["rows"], torch.cat([scores[0][usable].detach(), queued]))
-    torch.testing.assert_close(assigned, scores[0][usable].detach().softmax(1))
-    torch.testing.assert_close(first, embeddings[0][usable])
+def test_parts_of_a_batch_add_up_to_its_loss():
+    scores, assignments, usable = inputs()
+    whole, *parts = (
+        swapped_prediction_loss(scores[:, n], assignments[n][usable[n]], usable[n], temperature=0.1, num_pictures=3)
+        for n in (slice(0, 4), slice(0, 1), slice(1, 4))
+    )
+    torch.testing.assert_close(sum(parts), whole)

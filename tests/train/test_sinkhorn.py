@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vice.train.assignment import sinkhorn
+from vice.train.sinkhorn import sinkhorn
 
 
 def scores(rows, columns, seed=0):
