@@ -2,7 +2,7 @@
 
     vice-prep shard CAMVID/train OUT/train --dataset camvid --split train --short-side 240 \\
         --regions slic:10 --regions slic:20 --regions slic:40      (and the same for val)
-    python benchmarks/camvid_study.py --shards OUT --output STUDY [--views 12800] [--seeds 0 1 2] [--rows base pixel ...]
+    python benchmarks/camvid_study.py --shards OUT --output STUDY [--views 12800] [--seeds 0 1 2] [--rows ROW ...]
 
 Every row differs from `base` in one setting. Run again, it goes on where it was stopped, in training (from the last
 checkpoint) and between rows; another budget wants another folder. STUDY/table.md is written anew after every
