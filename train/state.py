@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,7 @@ def new_state(config: TrainConfig, shards: Shards, process: Process) -> TrainSta
         model.dense.raw = torch.compile(model.dense.raw)
     network = model
     if process.world_size > 1:
-        # torch has no SyncBatchNorm for the CPU: there each process keeps its own statistics
-        network = DistributedDataParallel(model, broadcast_buffers=False)
+        network = _wrapped(model)
     num_steps = loader.order.steps(config.epochs)
     return TrainState(
         config=config,
@@ -70,6 +70,14 @@ def new_state(config: TrainConfig, shards: Shards, process: Process) -> TrainSta
         loader=loader,
         num_steps=num_steps,
     )
+
+
+def _wrapped(model: RegionModel) -> DistributedDataParallel:
+    """The model with gradients averaged over processes; torch has no SyncBatchNorm for the CPU: there each process
+    keeps its own statistics.
+    """
+    new_name = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+    return DistributedDataParallel(model, **{"forward_sync_buffers" if new_name else "broadcast_buffers": False})
 
 
 def _build_assignment(

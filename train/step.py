@@ -63,12 +63,14 @@ def update(state: TrainState, rate: float) -> None:
         state: with gradients.
         rate: the step's learning rate.
     """
-    if state.step < state.config.assignment.freeze_concepts_steps or not state.assignment.learns_concepts:
+    frozen = state.step < state.config.assignment.freeze_concepts_steps or not state.assignment.learns_concepts
+    if frozen:
         state.model.concepts.grad = None
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     state.optimiser.step()
-    state.model.normalise_concepts()
+    if not frozen:
+        state.model.normalise_concepts()
 
 
 def _part_gradient(

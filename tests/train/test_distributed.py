@@ -1,69 +1,80 @@
-"""Two processes against one on given embeddings with unequal numbers of regions: value, gradient, assignment, queue."""
+"""Two processes against one on given embedding maps with unequal regions: value, gradient, assignment, queue."""
 
 import subprocess
 import sys
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import nn
 
+from vice.data_specs.regions import IGNORE
 from vice.train.assignment import FirstView
 from vice.train.config import AssignmentConfig
 from vice.train.distributed import Process, sum_over_processes
 from vice.train.embedding_queue import EmbeddingQueue
 from vice.train.loss import swapped_prediction_loss
+from vice.train.pooling import pool_regions, region_weights
 from vice.train.swav import SwavAssignment
 
 PICTURES, REGIONS, CONCEPTS, DIM = 4, 9, 5, 8
 
 
 def problem():
+    """Embedding maps [m, n, d, 4, 4], concepts, and regions [m, n, 12, 12]."""
     generator = torch.Generator().manual_seed(3)
-    embeddings = torch.nn.functional.normalize(torch.randn(3, PICTURES, REGIONS, DIM, generator=generator), dim=-1)
-    concepts = torch.nn.functional.normalize(torch.randn(CONCEPTS, DIM, generator=generator), dim=-1)
+    maps = torch.randn(3, PICTURES, DIM, 4, 4, generator=generator)
+    concepts = F.normalize(torch.randn(CONCEPTS, DIM, generator=generator), dim=-1)
     # as uneven as can be: picture 1 has one region, picture 3 (both of process 1 with two processes) none
-    usable = torch.arange(REGIONS) < torch.tensor([9, 1, 6, 0])[:, None]
-    return embeddings, concepts, usable
+    num_regions = torch.tensor([9, 1, 6, 0])
+    regions = torch.randint(0, REGIONS, (3, PICTURES, 12, 12), generator=generator, dtype=torch.int32)
+    return maps, concepts, torch.where(regions < num_regions[:, None, None], regions, IGNORE), num_regions
 
 
 def two_steps(pictures, length, rank=0, world_size=1):
-    """Loss, gradient of the concepts and assignments of a process that has some of the pictures; and its queue."""
-    embeddings, concepts, usable = problem()
-    embeddings, usable, concepts = embeddings[:, pictures], usable[pictures], nn.Parameter(concepts)
+    """Loss, gradients of concepts and maps, and assignments of a process with some of the pictures; and its queue."""
+    maps, concepts, regions, num_regions = problem()
+    maps, regions, num_regions = maps[:, pictures].requires_grad_(), regions[:, pictures], num_regions[pictures]
+    usable = torch.arange(REGIONS) < num_regions[:, None]
+    concepts = nn.Parameter(concepts)
     config = AssignmentConfig(queue_length=length)
     assignment = SwavAssignment(config, concepts, Process(rank, world_size, torch.device("cpu")))
     for _ in range(2):
-        concepts.grad = None
+        concepts.grad = maps.grad = None
+        pooled = pool_regions(F.normalize(maps, dim=2), region_weights(regions, REGIONS, (4, 4)), REGIONS)
+        embeddings = F.normalize(pooled, dim=-1)
         scores = embeddings @ concepts.T
-        assigned = assignment.assign(FirstView(embeddings[0], scores[0].detach(), usable, torch.tensor(pictures)))
+        first = FirstView(embeddings[0].detach(), scores[0].detach(), usable, torch.tensor(pictures))
+        assigned = assignment.assign(first)
         num_pictures = sum_over_processes(usable.any(1).sum().float())
         loss = swapped_prediction_loss(scores, assigned, usable, temperature=0.1, num_pictures=num_pictures)
         loss.backward()
         assignment.end_step()
-    return loss.detach(), concepts.grad, assigned, assignment.queue
+    return loss.detach(), concepts.grad, maps.grad, assigned, assignment.queue
 
 
 def process(rank, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     # 16 regions a step; process 0 has 15 of them, process 1 one, and its queue holds one
-    loss, gradient, assigned, queue = two_steps([rank, rank + 2], 15 if rank == 0 else 1, rank, 2)
+    loss, gradient, of_maps, assigned, queue = two_steps([rank, rank + 2], 15 if rank == 0 else 1, rank, 2)
     dist.all_reduce(loss)
     dist.all_reduce(gradient)
     gathered = queue.gathered()
     dealt = EmbeddingQueue(8, DIM)
     dealt.deal(gathered, rank=rank, world_size=2)
-    torch.save([loss, gradient, assigned, gathered, dealt.rows], f"{folder}/{rank}.pt")
+    torch.save([loss, gradient, assigned, gathered, dealt.rows, of_maps], f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path):
-    loss, gradient, assigned, queue = two_steps([0, 1, 2, 3], 16)
+    loss, gradient, of_maps, assigned, queue = two_steps([0, 1, 2, 3], 16)
     children = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)]) for rank in range(2)]
     assert [child.wait(timeout=120) for child in children] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for result in (first, second):
         torch.testing.assert_close(result[0], loss)
         torch.testing.assert_close(result[1], gradient)
+    torch.testing.assert_close(torch.stack([first[5], second[5]], 2).flatten(1, 2), of_maps)
     # process 0 has pictures 0 and 2 (15 regions), process 1 picture 1's single region
     torch.testing.assert_close(torch.cat([first[2][:9], second[2], first[2][9:]]), assigned)
     in_rank_order = torch.cat([queue.rows[:9], queue.rows[10:], queue.rows[9:10]])
