@@ -25,6 +25,8 @@ from machine import PROJECT, data_folder, machine, make_importable, versions
 
 SOURCES = ("640x480", "2048x1024")
 NUM_VIEWS, BATCH = 5, 16
+TRAIN_BATCH = 32
+"""Pictures a step of training: as many as one GPU has room for at 512²."""
 
 Shards = Callable[[str], Path]
 """Gives the folder of shards with sources of a size."""
@@ -83,32 +85,46 @@ def loader_speed(shards: Shards, *, source: str, size: int, seconds: float) -> M
     return Measured(f"{rate:.0f} views/s, {taken:.0f} MiB of GPU memory", details)
 
 
-def trainer_wait(shards: Shards, *, size: int, decoder: str, steps: int = 120) -> Measured:
-    """Share of the training time that a ResNet-18 waits for data; over the second half, the first warms up."""
+def training(shards: Shards, *, preset: str, steps: int = 120) -> Measured:
+    """Views a second from shards to weights and the share of waiting for data, over the second half of some steps."""
     import torch
 
     from vice.pipeline.shards import Shards as OpenShards
-    from vice.train.config import TrainConfig
+    from vice.train.config import load_config
     from vice.train.distributed import Process
     from vice.train.loop import train
 
     opened = OpenShards(shards(SOURCES[0]))
-    settings = {
-        "name": "gpu-check",
-        "model": {"encoder": "resnet18", "decoder": decoder},
-        "views": {"num_views": NUM_VIEWS, "size": size},
-        "global_batch": BATCH,
-        "epochs": steps * BATCH / len(opened),
-        "precision": "bf16",
-        "log_every": steps // 2,
-        "checkpoint_every": steps,
-    }
+    overrides = [
+        "model.weights=none",
+        # what there are shards of here
+        "views.regions=slic:20",
+        f"global_batch={TRAIN_BATCH}",
+        f"epochs={steps * TRAIN_BATCH / len(opened)}",
+        f"log_every={steps // 2}",
+        f"checkpoint_every={steps}",
+        "pictures_every=0",
+    ]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as folder:
-        train(TrainConfig.model_validate(settings), opened, Path(folder), Process(0, 1, device))
+        train(load_config(preset, overrides), opened, Path(folder), Process(0, 1, device))
         line = json.loads((Path(folder) / "metrics.jsonl").read_text().splitlines()[-1])
     line["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
-    return Measured(f"{line['data_wait']:.1%} at {line['views_per_second']:.0f} views/s", line)
+    waiting = f"{line['data_wait']:.1%} of it waiting for data"
+    return Measured(f"{line['views_per_second']:.0f} views/s, {waiting}", line)
+
+
+def step_share(shards: Shards, *, size: int) -> Measured:
+    """What region pooling, assignment and loss add to a step."""
+    import torch
+    from train_step import measure, measure_pooling
+
+    options = {"size": size, "pictures": BATCH, "rounds": 10, "device": torch.device("cuda")}
+    found = measure(shards(SOURCES[0]), **options)
+    pooling = {
+        regions: measure_pooling(shards(SOURCES[0]), regions=regions, **options) for regions in ("slic:20", "pixel")
+    }
+    return Measured(f"{found['share']:.1%} of {found['whole'] * 1e3:.0f} ms", {**found, "pooling": pooling})
 
 
 def checks(seconds: float) -> list[Check]:
@@ -119,9 +135,12 @@ def checks(seconds: float) -> list[Check]:
             wanted = "at least 2000 views/s" if (source, size) == (SOURCES[0], 512) else ""
             work = partial(loader_speed, source=source, size=size, seconds=seconds)
             found.append(Check(f"loader alone, {size}², from {source}", wanted, work))
-    for size, decoder in ((256, "fpn"), (512, "deeplabv3plus")):
-        work = partial(trainer_wait, size=size, decoder=decoder)
-        found.append(Check(f"trainer's wait for data, ResNet-18 {decoder}, {size}²", "under 2 %", work))
+    for size in (256, 512):
+        work = partial(step_share, size=size)
+        found.append(Check(f"pooling, assignment and loss, share of a step at {size}²", "at most 5 %", work))
+    for preset, wanted in (("cityscapes-low", ""), ("cityscapes-high", "at least 250 views/s, ")):
+        work = partial(training, preset=preset)
+        found.append(Check(f"training of {preset} from shards", f"{wanted}waiting under 2 %", work))
     return found
 
 
