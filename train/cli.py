@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vice.data_specs.errors import run_command
-from vice.train.config import load_config, presets
+from vice.train.config import TrainConfig
+from vice.train.config_files import load_config, presets
 from vice.train.preflight import check
 
 app = typer.Typer(
@@ -62,13 +63,27 @@ def presets_command() -> None:
 
     Example: vice-train presets
     """
-    table = Table("preset", "encoder, decoder", "views", "regions", "the paper's row")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("preset", "network", "views", "regions", "the paper's row"):
+        table.add_column(title, no_wrap=title == "preset")
     for name, config in presets().items():
-        model, views = config.model, config.views
-        table.add_row(
-            name, f"{model.encoder}, {model.decoder}", f"{views.num_views} × {views.size}²", views.regions, config.paper
-        )
+        table.add_row(name, _network(config), _views(config), _regions(config), config.paper)
     Console().print(table)
+
+
+def _network(config: TrainConfig) -> str:
+    return f"{config.model.encoder} {config.model.decoder}"
+
+
+def _views(config: TrainConfig) -> str:
+    return f"{config.views.num_views} × {config.views.size}²"
+
+
+def _regions(config: TrainConfig) -> str:
+    """The layer, and what is not as in the paper's method."""
+    notes = [] if config.views.mask_share else ["unmasked"]
+    notes += [] if config.assignment.method == "swav" else [config.assignment.method]
+    return " ".join([config.views.regions, *notes])
 
 
 def main() -> None:
