@@ -99,7 +99,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError):
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError, IndexError):
         raise InputError(
             "not readable as a checkpoint", where=path, hint="take an earlier one of the same folder"
         ) from None

@@ -1,4 +1,4 @@
-"""Decoders: feature maps to one map at a quarter of the picture; those of segmentation-models-pytorch, fitted to strides.
+"""Decoders: feature maps to one at a quarter of the picture; those of segmentation-models-pytorch, fitted to strides.
 
 Neither has dropout, so that a step depends on nothing but weights and batch.
 """

@@ -1,7 +1,7 @@
 """Encoders: pictures to feature maps, by any network of timm or torchvision that has maps at strides 4, 8, 16 and 32.
 
 A network with maps of one stride only (a plain vision transformer) gets a pyramid on top. Everything that draws from
-torch's global generator in a forward pass (dropout, stochastic depth) is off: a resumed run repeats an uninterrupted one.
+torch's global generator in a forward pass (dropout, stochastic depth) is off: a resumed run repeats a whole one.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Encoder(nn.Module):
         self.register_buffer("input_shift", None, persistent=False)
 
     def normalise_as(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Take pictures normalised with ImageNet's mean and deviation (as the loader makes them), feed these instead."""
+        """Take pictures normalised as the loader does (ImageNet's mean, deviation) and feed them normalised so."""
         if tuple(mean) == tuple(IMAGE_MEAN) and tuple(std) == tuple(IMAGE_STD):
             return
         have_mean, have_std, mean, std = (torch.tensor(values) for values in (IMAGE_MEAN, IMAGE_STD, mean, std))

@@ -9,7 +9,7 @@ from segmentation_models_pytorch.base.initialization import initialize_decoder, 
 from torch import Tensor, nn
 
 from vice.train.config import ModelConfig, TrainConfig
-from vice.train.decoders import LEVELS, FPN, DeepLabV3Plus
+from vice.train.decoders import FPN, LEVELS, DeepLabV3Plus
 from vice.train.encoders import Encoder, build_encoder
 from vice.train.pooling import pool_regions
 from vice.train.public_weights import normalisation

@@ -1,4 +1,4 @@
-"""What `model.weights` means: none, a public checkpoint by its name, or a file; what can be told of it without torch."""
+"""What `model.weights` means: none, a public checkpoint's name, or a file; and what can be told without torch."""
 
 from __future__ import annotations
 

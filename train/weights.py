@@ -88,7 +88,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError:
         hint = "save its state_dict alone, or as .safetensors"
         raise InputError("it holds more than tensors, or is damaged", where=path, hint=hint) from None
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, safetensors.SafetensorError):
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, IndexError, safetensors.SafetensorError):
         raise InputError("not readable as weights", where=path, hint="fetch the file again") from None
     while isinstance(content, Mapping) and (key := next((k for k in _WRAPPERS if _is_mapping(content, k)), None)):
         content = content[key]
@@ -109,19 +109,10 @@ def fit(encoder: Encoder, name: str, tensors: dict[str, Tensor]) -> Fit:
     Raises:
         InputError: keys are missing, unknown or of another shape; names some and counts them.
     """
-    if any(key.startswith(_OWN) for key in tensors):
-        own = {key.removeprefix(_OWN): value for key, value in tensors.items() if key.startswith(_OWN)}
-        outside = [key for key in tensors if not key.startswith(_OWN)]
-        if not _fits(own, encoder.state_dict()):
-            # a pyramid belongs to the decoder that it was trained with
-            outside += [_OWN + key for key in own if key.startswith("pyramid.")]
-            own = {key: value for key, value in own.items() if not key.startswith("pyramid.")}
-            return _checked(
-                {f"network.{key}": v for key, v in encoder.network.state_dict().items()}, own, outside, name
-            )
-        return _checked(encoder.state_dict(), own, outside, name)
-    whole = _whole(name)
     wanted = {f"network.{key}": value for key, value in encoder.network.state_dict().items()}
+    if any(key.startswith(_OWN) for key in tensors):
+        return _checked(*_own(encoder, wanted, tensors), name)
+    whole = _whole(name)
     known = {_plain(key): key for key in wanted}
     inner, outside = _without_prefix(tensors, known)
     found = _named(inner, known)
@@ -131,6 +122,19 @@ def fit(encoder: Encoder, name: str, tensors: dict[str, Tensor]) -> Fit:
     heads = {key for key in found if key not in wanted and key in whole.state_dict()}
     found = {key: value for key, value in found.items() if key not in heads}
     return _checked(wanted, found, sorted(heads) + outside, name)
+
+
+def _own(
+    encoder: Encoder, wanted: dict[str, Tensor], tensors: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str]]:
+    """What is wanted, found and unused of a file that vice-train wrote; a pyramid of another decoder is unused too."""
+    found = {key.removeprefix(_OWN): value for key, value in tensors.items() if key.startswith(_OWN)}
+    if _fits(found, encoder.state_dict()):
+        wanted = encoder.state_dict()
+    else:
+        found = {key: value for key, value in found.items() if not key.startswith("pyramid.")}
+    unused = [key for key in tensors if key.removeprefix(_OWN) not in found]
+    return wanted, found, unused
 
 
 def _whole(name: str) -> nn.Module:
@@ -180,6 +184,7 @@ def _fits(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> bool:
 
 
 def _checked(wanted: Mapping[str, Tensor], found: dict[str, Tensor], unused: list[str], name: str) -> Fit:
+    """A fit, or the error that names what is missing, of another shape, or unknown."""
     missing = [key for key in wanted if key not in found and _needed(key)]
     unknown = [key for key in found if key not in wanted]
     shapes = [
