@@ -15,6 +15,7 @@ from vice.train.optimiser import learning_rate
 from vice.train.run_log import Meter, RunLog
 from vice.train.state import TrainState, new_state, restore_state, save_state
 from vice.train.step import compute_gradient, update
+from vice.train.weights import initialise
 
 
 def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) -> TrainState:
@@ -32,7 +33,8 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
     """
     # -- state ---------------------------------------------------------------------------------------------------
     state = new_state(config, shards, process)
-    restore_state(state, run_dir)
+    if not restore_state(state, run_dir):
+        initialise(state.model.dense.encoder, config.model)
     meter = Meter(config.assignment.num_concepts, process.device)
     views_per_step = config.global_batch * config.views.num_views
     with ExitStack() as stack:
