@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,6 +37,7 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
     state = new_state(config, shards, process)
     if not restore_state(state, run_dir):
         initialise(state.model.dense.encoder, config.model)
+    _tell_restart(state)
     meter = Meter(config.assignment.num_concepts, process.device)
     views_per_step = config.global_batch * config.views.num_views
     with ExitStack() as stack:
@@ -62,3 +65,10 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
             if state.step % config.checkpoint_every == 0 or state.step == state.num_steps:
                 save_state(state, run_dir)
     return state
+
+
+def _tell_restart(state: TrainState) -> None:
+    """Say that a process has died, where an elastic launcher started all of them again."""
+    count, most = (os.environ.get(f"TORCHELASTIC_{name}", "0") for name in ("RESTART_COUNT", "MAX_RESTARTS"))
+    if state.process.rank == 0 and count != "0":
+        print(f"a process has died: restart {count} of {most}, from step {state.step}", file=sys.stderr, flush=True)
