@@ -47,7 +47,7 @@ def check_run(run_dir: Path, config: TrainConfig) -> None:
 
 
 def open_run(run_dir: Path, config: TrainConfig) -> None:
-    """Make the run's folder with its config.json, or check that it is this configuration's; a new cache is noted.
+    """Make the run's folder with its config.json, or check that it is this configuration's; what may change is noted.
 
     Raises:
         InputError: see `check_run`.

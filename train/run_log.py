@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -61,7 +62,7 @@ class RunLog:
         self._paces = deque([(clock(), first_step)], maxlen=_PACE_LINES)
         self._console = console or Console()
         self._progress = Progress(
-            TextColumn("train"),
+            TextColumn("step"),
             BarColumn(),
             MofNCompleteColumn(),
             TaskProgressColumn(),
@@ -140,13 +141,14 @@ class RunLog:
 
 def status(line: dict[str, Any]) -> list[str]:
     """A line's numbers as two rows for a reader: what is learned, and what it takes; each fits into 98 columns."""
-    spread = "-" if line["embedding_spread"] is None else f"{line['embedding_spread']:.2f}"
+    spread = "-" if line["embedding_spread"] is None else f"{line['embedding_spread']:.2g}"
+    used = f"{line['concepts_used']:.0f} of {math.exp(line['ln_k']):.0f}"
     learned = [
         f"loss {line['loss']:.3f} (ln K {line['ln_k']:.2f})",
-        f"concepts {line['concepts_used']:.0f} used, {line['dead_concepts']} dead",
+        f"concepts {used}, {line['dead_concepts']} dead",
         f"entropy {line['concept_entropy']:.2f}",
         f"spread {spread}",
-        f"rate {line['learning_rate']:.2g}",
+        f"lr {line['learning_rate']:.2g}",
     ]
     takes = [
         f"{line['regions_per_view']:.0f} regions/view",

@@ -31,10 +31,10 @@ COLUMNS = (
 )
 """Titles of a block's columns, and what to look for in them."""
 EXPLANATION = (
-    "Every block is one picture; its rows are the picture's views. The network is to give a region the same concept in "
-    "all of them.",
+    "Every block is one picture; its rows are the picture's views, view 1 first. The network is to give a region the "
+    "same concept in all of them.",
     "Concepts: a colour for each, the same in the whole sketch; assigned from view 1 and shown in all views; grey: no "
-    "region that counts. Below: regions of each concept.",
+    "region that counts. Below: number of a concept, and how many regions have it.",
     "Embeddings: their three main directions (PCA over a picture's views) as red, green and blue; one thing should "
     "have one colour in all views, different things different ones.",
 )
