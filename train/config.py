@@ -110,7 +110,7 @@ class TrainConfig(StrictModel):
     log_every: int = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl; may change."""
     pictures_every: int = Field(default=500, ge=0)
-    """Steps between pictures (views, regions, assignments, embeddings) in TensorBoard; 0 is none; may change."""
+    """Steps between sketches (views, regions, assignments, embeddings; TensorBoard, pictures/); 0: none; may change."""
     reader: Literal["dali", "plain"] = "dali"
     """DALI, or the plain reader where there is none."""
     shuffle_window: int = Field(default=0, ge=0)
