@@ -103,9 +103,9 @@ class TrainConfig(StrictModel):
     keep_checkpoints: int = Field(default=2, ge=1)
     """Numbered checkpoints that are kept beside last.pt."""
     log_every: int = Field(default=10, ge=1)
-    """Steps between lines of metrics.jsonl."""
+    """Steps between lines of metrics.jsonl; may change."""
     pictures_every: int = Field(default=500, ge=0)
-    """Steps between pictures (views, regions, assignments, embeddings) in TensorBoard; 0 is none; may change."""
+    """Steps between sketches (views, regions, assignments, embeddings; TensorBoard, pictures/); 0: none; may change."""
     reader: Literal["dali", "plain"] = "dali"
     """DALI, or the plain reader where there is none."""
     shuffle_window: int = Field(default=0, ge=0)
@@ -123,8 +123,8 @@ class TrainConfig(StrictModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must stay the same as long as a run goes on: all but where its tars are cached."""
-        return self.model_dump(mode="json", exclude={"cache", "cache_gb"})
+        """What must stay the same as long as a run goes on: all but where tars are cached and what is shown of it."""
+        return self.model_dump(mode="json", exclude={"cache", "cache_gb", "log_every", "pictures_every"})
 
     @property
     def cache_bytes(self) -> int | None:

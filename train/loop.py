@@ -13,8 +13,10 @@ from vice.train.config import TrainConfig
 from vice.train.distributed import Process
 from vice.train.finite import require_finite
 from vice.train.memory import explained_out_of_memory
+from vice.train.meter import Meter
 from vice.train.optimiser import learning_rate
-from vice.train.run_log import Meter, RunLog
+from vice.train.run_log import RunLog
+from vice.train.sketch import sketch_step
 from vice.train.state import TrainState, new_state, restore_state, save_state
 from vice.train.step import compute_gradient, update
 from vice.train.weights import initialise
@@ -42,7 +44,7 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
     views_per_step = config.global_batch * config.views.num_views
     with ExitStack() as stack:
         stack.enter_context(explained_out_of_memory(config))
-        log = stack.enter_context(RunLog(run_dir, state.num_steps, state.step)) if process.rank == 0 else None
+        log = stack.enter_context(RunLog(run_dir, config, state.num_steps, state.step)) if process.rank == 0 else None
         # -- steps -----------------------------------------------------------------------------------------------
         while state.step < state.num_steps:
             asked = time.perf_counter()
@@ -55,16 +57,23 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
             state.step += 1
             state.views_seen += views_per_step
             # -- records -----------------------------------------------------------------------------------------
-            meter.add(outcome.loss, outcome.assigned, outcome.usable.sum(1), wait, views_per_step)
+            meter.add(outcome, batch, wait)
             if log:
                 log.advance()
-            if state.step % config.log_every == 0 or state.step == state.num_steps:
+            if _is_due(state, config.log_every):
                 line = meter.line()
                 if log:
                     log.write(state.step, {**line, "learning_rate": rate, "views_seen": state.views_seen})
-            if state.step % config.checkpoint_every == 0 or state.step == state.num_steps:
+            if log and _is_due(state, config.pictures_every):
+                log.add_picture(state.step, sketch_step(state, batch, outcome))
+            if _is_due(state, config.checkpoint_every):
                 save_state(state, run_dir)
     return state
+
+
+def _is_due(state: TrainState, every: int) -> bool:
+    """Whether what is done so often, and after the last step, is to be done now; 0 is never."""
+    return every > 0 and (state.step % every == 0 or state.step == state.num_steps)
 
 
 def _tell_restart(state: TrainState) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vice.data_specs.errors import InputError
+from vice.data_specs.errors import InputError, WorkError
 from vice.train.assignment import FirstView
 from vice.train.config import AssignmentConfig
 from vice.train.distributed import Process, gather_rows, sum_over_processes
@@ -68,6 +68,7 @@ class KMeansAssignment:
 
         Raises:
             InputError: the epoch has fewer regions than there are concepts.
+            WorkError: embeddings are not finite.
         """
         epoch = step // self._steps_per_epoch
         if epoch == self._epoch:
@@ -110,6 +111,9 @@ class KMeansAssignment:
         taken = embeddings[:: max(1, -(-len(embeddings) // most))].float().to(self._concepts.device)
         vectors = gather_rows(taken).cpu().numpy()
         num_concepts = len(self._concepts)
+        if not np.isfinite(vectors).all():
+            hint = "lower optimiser.learning_rate in a new run"
+            raise WorkError("embeddings not finite", where=f"k-means of epoch {epoch}", hint=hint)
         if len(vectors) < num_concepts:
             what = f"an epoch has {len(vectors)} regions, fewer than the {num_concepts} concepts"
             raise InputError(what, where="assignment.method=kmeans", hint="lower assignment.num_concepts")

@@ -56,7 +56,7 @@ def _others(run_dir: Path) -> bool:
 
 
 def open_run(run_dir: Path, config: TrainConfig) -> None:
-    """Make the run's folder with its config.json, or check that it is this configuration's; a new cache is noted.
+    """Make the run's folder with its config.json, or check that it is this configuration's; what may change is noted.
 
     Raises:
         InputError: see `check_run`.

@@ -5,98 +5,82 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
-from vice.train.distributed import sum_over_processes
+from vice.train.collapse import CollapseWatch
+from vice.train.config import TrainConfig
 
 METRICS_FILE = "metrics.jsonl"
-
-
-class Meter:
-    """Sums over the steps since the last line; they stay on the device until they are asked for."""
-
-    def __init__(self, num_concepts: int, device: torch.device):
-        self.num_concepts, self._device = num_concepts, device
-        self._clear()
-
-    def add(self, loss: Tensor, assigned: Tensor, num_regions: Tensor, wait: float, num_views: int) -> None:
-        """Count one step.
-
-        Args:
-            loss: of this process.
-            assigned: [b, k] assignments of its regions.
-            num_regions: [n] usable regions of its pictures.
-            wait: seconds spent waiting for the batch.
-            num_views: views of all processes.
-        """
-        numbers = [loss.detach(), num_regions.sum(), (num_regions == 0).sum(), torch.tensor(len(num_regions)), 1.0]
-        self._sums += torch.stack([torch.as_tensor(number, device=self._device).double() for number in numbers])
-        self._usage += torch.bincount(assigned.argmax(1), minlength=self.num_concepts)
-        self._wait += wait
-        self._views += num_views
-
-    def line(self) -> dict[str, float]:
-        """Means over all processes since the last line; all processes call it."""
-        loss, regions, without, pictures, steps = sum_over_processes(self._sums).tolist()
-        usage = sum_over_processes(self._usage).double()
-        share = usage / usage.sum().clamp_min(1)
-        entropy = float(-(share * share.clamp_min(1e-12).log()).sum())
-        seconds = time.perf_counter() - self._since
-        line = {
-            "loss": loss / steps,
-            "ln_k": math.log(self.num_concepts),
-            "concepts_used": math.exp(entropy),
-            "dead_concepts": int((usage == 0).sum()),
-            "regions_per_picture": regions / pictures,
-            "pictures_without_regions": without / pictures,
-            "views_per_second": self._views / seconds,
-            "data_wait": self._wait / seconds,
-        }
-        self._clear()
-        return line
-
-    def _clear(self) -> None:
-        self._sums = torch.zeros(5, dtype=torch.float64, device=self._device)
-        self._usage = torch.zeros(self.num_concepts, dtype=torch.int64, device=self._device)
-        self._wait, self._views, self._since = 0.0, 0, time.perf_counter()
+PICTURE_FOLDER = "pictures"
+PLAIN_SECONDS = 60.0
+"""Between lines where the output is no terminal, as in the log of a cluster's job."""
+_PACE_LINES = 20
+"""Lines whose mean pace gives the time left: the first step alone may take as long as a hundred others."""
 
 
 class RunLog:
     """The first process's record of a run.
 
     Args:
-        run_dir: where metrics and TensorBoard files go.
+        run_dir: where metrics, pictures and TensorBoard files go.
+        config: of the run.
         num_steps: of the whole run.
         first_step: steps already done; later lines of an interrupted run are cut off.
+        console: where the live line goes.
+        clock: seconds that go on.
     """
 
-    def __init__(self, run_dir: Path, num_steps: int, first_step: int):
-        self._path = run_dir / METRICS_FILE
-        _keep_lines_until(self._path, first_step)
+    def __init__(
+        self,
+        run_dir: Path,
+        config: TrainConfig,
+        num_steps: int,
+        first_step: int,
+        *,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._run_dir, self._num_steps, self._clock = run_dir, num_steps, clock
+        self._watch = CollapseWatch(config, num_steps)
+        for line in _keep_lines_until(run_dir / METRICS_FILE, first_step):
+            # what was said before the run was interrupted is not said again
+            self._watch.see(line["step"], line)
         self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
+        self._paces = deque([(clock(), first_step)], maxlen=_PACE_LINES)
+        self._console = console or Console()
         self._progress = Progress(
-            TextColumn("train"),
+            TextColumn("step"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
-            TimeRemainingColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[left]}"),
         )
-        self._task = self._progress.add_task("train", total=num_steps, completed=first_step, status="")
+        self._task = self._progress.add_task("train", total=num_steps, completed=first_step, left="")
+        self._numbers = Text("the first line of numbers comes soon")
+        self._live = Live(get_renderable=lambda: Group(self._progress, self._numbers), console=self._console)
+        self._printed = -float("inf")
 
     def __enter__(self) -> RunLog:
-        # a bar in a file is noise: there the lines of metrics.jsonl are what one reads
-        if self._progress.console.is_terminal:
-            self._progress.start()
+        # a bar in a file is noise: there a plain line is printed now and then
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self._progress.stop()
+        self._live.stop()
         self._board.close()
 
     def advance(self) -> None:
@@ -104,23 +88,88 @@ class RunLog:
         self._progress.advance(self._task)
 
     def write(self, step: int, line: dict[str, Any]) -> None:
-        """Write one line of metrics."""
-        with self._path.open("a", encoding="utf-8") as file:
+        """Write one line of metrics, with the time left and, where there is reason, a warning.
+
+        Args:
+            step: steps done.
+            line: of `Meter.line`, with `learning_rate` and `views_seen`.
+        """
+        line = {**line, "eta_seconds": self._time_left(step)}
+        warnings = self._watch.see(step, line)
+        if warnings:
+            line["warning"] = "; ".join(warnings)
+        with (self._run_dir / METRICS_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **line}) + "\n")
         for name, value in line.items():
-            self._board.add_scalar(name, value, step)
-        status = (
-            f"loss {line['loss']:.3f} (ln K {line['ln_k']:.2f})  concepts {line['concepts_used']:.0f}"
-            f"  {line['views_per_second']:.0f} views/s  waiting {line['data_wait']:.0%}"
-        )
-        self._progress.update(self._task, status=status)
+            if isinstance(value, int | float):
+                self._board.add_scalar(name, value, step)
+        for warning in warnings:
+            self._board.add_text("warning", warning, step)
+        self._show(step, line, warnings)
+
+    def add_picture(self, step: int, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Put an RGB picture into TensorBoard and into the run's folder of pictures."""
+        self._board.add_image("regions", picture, step, dataformats="HWC")
+        folder = self._run_dir / PICTURE_FOLDER
+        folder.mkdir(exist_ok=True)
+        _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        (folder / f"step-{step:08d}.png").write_bytes(data.tobytes())
+
+    def _time_left(self, step: int) -> float:
+        """Seconds to the last step, at the pace of the last lines."""
+        now = self._clock()
+        since, first = self._paces[0]
+        self._paces.append((now, step))
+        return (now - since) / max(step - first, 1) * (self._num_steps - step)
+
+    def _show(self, step: int, line: dict[str, Any], warnings: list[str]) -> None:
+        left = _duration(line["eta_seconds"])
+        rows = status(line)
+        self._numbers = Text("\n".join(f"  {row}" for row in rows))
+        self._progress.update(self._task, left=f"{left} left")
+        due = warnings or step == self._num_steps or self._clock() - self._printed >= PLAIN_SECONDS
+        if not self._console.is_terminal and due:
+            self._printed = self._clock()
+            self._say(" | ".join([f"step {step}/{self._num_steps} ({left} left)", *rows]))
+        for warning in warnings:
+            self._say(f"warning at step {step}: {warning}", style="bold yellow")
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        """A line of its own: wrapped on a terminal, whole in a file."""
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
 
-def _keep_lines_until(path: Path, step: int) -> None:
-    """Drop lines after the checkpoint that a run goes on from, and a last line that was cut by a kill."""
+def status(line: dict[str, Any]) -> list[str]:
+    """A line's numbers as two rows for a reader: what is learned, and what it takes; each fits into 98 columns."""
+    spread = "-" if line["embedding_spread"] is None else f"{line['embedding_spread']:.2g}"
+    used = f"{line['concepts_used']:.0f} of {math.exp(line['ln_k']):.0f}"
+    learned = [
+        f"loss {line['loss']:.3f} (ln K {line['ln_k']:.2f})",
+        f"concepts {used}, {line['dead_concepts']} dead",
+        f"entropy {line['concept_entropy']:.2f}",
+        f"spread {spread}",
+        f"lr {line['learning_rate']:.2g}",
+    ]
+    takes = [
+        f"{line['regions_per_view']:.0f} regions/view",
+        f"masked {line['masked_ratio']:.0%}",
+        f"{line['images_per_second']:.1f} images/s",
+        f"{line['views_per_second']:.1f} views/s",
+        f"waiting {line['data_wait']:.0%}",
+        f"memory {line['memory_gib']:.1f} GiB",
+    ]
+    return ["  ".join(learned), "  ".join(takes)]
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _keep_lines_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """Drop lines after the checkpoint that a run goes on from, and a last line that was cut by a kill; the others."""
     if not path.exists():
-        return
-    kept = []
+        return []
+    kept, lines = [], []
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
             line = json.loads(text)
@@ -128,6 +177,8 @@ def _keep_lines_until(path: Path, step: int) -> None:
             break
         if line["step"] <= step:
             kept.append(text + "\n")
+            lines.append(line)
     aside = path.with_suffix(".tmp")
     aside.write_text("".join(kept), encoding="utf-8")
     aside.rename(path)
+    return lines

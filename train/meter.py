@@ -1,0 +1,125 @@
+"""What a run measures of its own steps: sums that stay on the device until a line of metrics is asked for.
+
+All processes add up their own steps; only a line exchanges something, so logging costs nothing in between.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vice.pipeline.loader.batch import Batch
+from vice.train.distributed import max_over_processes, sum_over_processes, world_size
+from vice.train.step import Outcome
+
+
+class Meter:
+    """Sums over the steps since the last line.
+
+    Args:
+        num_concepts: K.
+        device: where the sums are kept.
+    """
+
+    def __init__(self, num_concepts: int, device: torch.device):
+        self.num_concepts, self._device = num_concepts, device
+        self._clear()
+
+    def add(self, outcome: Outcome, batch: Batch, wait: float) -> None:
+        """Count one step of this process; nothing is read back from the device.
+
+        Args:
+            outcome: what the step found.
+            batch: what it was given.
+            wait: seconds spent waiting for the batch.
+        """
+        regions = outcome.usable.sum(1)
+        counted = [outcome.loss, regions.sum(), (regions == 0).sum(), batch.masked.sum()]
+        self._sums += torch.stack([number.detach().double() for number in counted])
+        concepts = outcome.assigned.argmax(1)
+        self._usage.index_add_(0, concepts, torch.ones_like(concepts))
+        vectors = F.normalize(outcome.embeddings.float(), dim=1).double()
+        self._vector_sums.append(torch.cat([vectors.sum(0), vectors.new_full((1,), len(vectors))]))
+        self._steps += 1
+        self._pictures += batch.images.shape[1]
+        self._pixels += batch.masked.numel()
+        self._num_views = batch.images.shape[0]
+        self._wait += wait
+
+    def line(self) -> dict[str, float | None]:
+        """Metrics since the last line, over all processes; all of them call it, after the same steps.
+
+        Returns:
+            By name: `loss` and `ln_k`, what guessing would give; `concept_entropy` of the concepts' shares of regions
+            (nats), `concepts_used` (its exponential) and `dead_concepts` (without a region); `embedding_spread`, see
+            there (None without regions); `masked_ratio` of the views' pixels; `regions_per_view` that count, which are
+            the same in all views and so also `regions_per_picture`; `pictures_without_regions` as a share;
+            `images_per_second` and `views_per_second`; `data_wait`, the share of time spent waiting for data;
+            `memory_gib`, see `peak_memory`.
+        """
+        here = [self._pictures, self._pixels, self._wait]
+        sums = torch.cat([self._sums, torch.tensor(here, dtype=torch.float64, device=self._device)])
+        loss, regions, without, masked, pictures, pixels, wait = sum_over_processes(sums).tolist()
+        usage = sum_over_processes(self._usage).double()
+        share = usage / usage.sum().clamp_min(1)
+        entropy = float(torch.special.entr(share).sum())
+        seconds = time.perf_counter() - self._since
+        line = {
+            "loss": loss / world_size() / self._steps,
+            "ln_k": math.log(self.num_concepts),
+            "concept_entropy": entropy,
+            "concepts_used": math.exp(entropy),
+            "dead_concepts": int((usage == 0).sum()),
+            "embedding_spread": embedding_spread(sum_over_processes(torch.stack(self._vector_sums))),
+            "masked_ratio": masked / pixels,
+            "regions_per_view": regions / pictures,
+            "regions_per_picture": regions / pictures,
+            "pictures_without_regions": without / pictures,
+            "images_per_second": pictures / seconds,
+            "views_per_second": pictures * self._num_views / seconds,
+            "data_wait": wait / world_size() / seconds,
+            "memory_gib": float(max_over_processes(torch.tensor(peak_memory(self._device), device=self._device))),
+        }
+        self._clear()
+        return line
+
+    def _clear(self) -> None:
+        self._sums = torch.zeros(4, dtype=torch.float64, device=self._device)
+        self._usage = torch.zeros(self.num_concepts, dtype=torch.int64, device=self._device)
+        self._vector_sums: list[Float[Tensor, " d+1"]] = []
+        self._steps = self._pictures = self._pixels = self._num_views = 0
+        self._wait, self._since = 0.0, time.perf_counter()
+
+
+def embedding_spread(sums: Float[Tensor, "steps d+1"]) -> float | None:
+    """1 minus the mean cosine between different regions of a step: 0 where all are alike, 1 where they are unrelated.
+
+    For n unit vectors z the n(n-1) ordered pairs have a mean cosine of (|Σz|² - n) / (n(n-1)), so a step's sum is
+    enough. It is of regions in view 1; those of one picture and of different pictures count alike.
+
+    Args:
+        sums: of each step, Σz over the regions of all processes, and last n.
+
+    Returns:
+        The mean over steps; those with fewer than two regions are left out, None if that is all.
+    """
+    count = sums[:, -1]
+    cosine = (sums[:, :-1].square().sum(1) - count) / (count * (count - 1))
+    enough = count > 1
+    return float(1 - cosine[enough].mean()) if enough.any() else None
+
+
+def peak_memory(device: torch.device) -> float:
+    """Most memory since the process began, in GiB: torch's tensors on a GPU, the process's resident memory without."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    # the peak is in KiB on Linux, in bytes on macOS
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
