@@ -31,7 +31,8 @@ from vice.evaluate.options import ClusterOptions, Drawing, KMeansSettings, Linea
 from vice.evaluate.scenes import open_pair
 from vice.pipeline.shards import Shards
 from vice.train.checkpoint import load_model, read_checkpoint
-from vice.train.config import TrainConfig, load_config
+from vice.train.config import TrainConfig
+from vice.train.config_files import load_config
 from vice.train.distributed import Process
 from vice.train.loop import train
 from vice.train.run_dir import open_run

@@ -90,7 +90,7 @@ def training(shards: Shards, *, preset: str, steps: int = 120) -> Measured:
     import torch
 
     from vice.pipeline.shards import Shards as OpenShards
-    from vice.train.config import load_config
+    from vice.train.config_files import load_config
     from vice.train.distributed import Process
     from vice.train.loop import train
 

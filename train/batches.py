@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from vice.pipeline.loader.loader import ViewLoader
 from vice.pipeline.shards import Shards
 from vice.train.config import TrainConfig
 from vice.train.distributed import Process, loader_threads
-from vice.train.model import RegionModel
+from vice.train.model import RegionModel, map_size
 from vice.train.offline_kmeans import RegionsOfStep
 from vice.train.pooling import region_weights
 
@@ -63,8 +62,9 @@ def first_views(
 
 def _regions_of(config: TrainConfig, process: Process, model: RegionModel, step: int, batch: Batch) -> RegionsOfStep:
     most = batch.region_ids.shape[1]
+    weights = region_weights(batch.regions[:1], most, map_size(*batch.regions.shape[2:]))
     with torch.autocast(process.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        embeddings, _ = model(batch.images[:1], partial(region_weights, batch.regions[:1], most), most)
+        embeddings, _ = model(batch.images[:1], weights, most)
     present = torch.arange(most, device=batch.num_regions.device) < batch.num_regions[:, None]
     positions = positions_of(config, process, step, torch.arange(len(present), device=present.device))
     return RegionsOfStep(embeddings[0][present], positions[:, None].expand_as(present)[present])

@@ -12,10 +12,11 @@ import torch
 from vice.data_specs.errors import InputError
 from vice.data_specs.validation import parse
 from vice.train.config import TrainConfig
-from vice.train.model import DenseModel, build_model
+from vice.train.model import DenseModel, RegionModel, build_model
+from vice.train.weights import initialise
 
 CHECKPOINT_FORMAT = "vice-checkpoint"
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 CHECKPOINT_FOLDER = "checkpoints"
 LAST = "last.pt"
 
@@ -98,7 +99,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError):
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError, IndexError):
         raise InputError(
             "not readable as a checkpoint", where=path, hint="take an earlier one of the same folder"
         ) from None
@@ -117,15 +118,37 @@ def load_model(checkpoint: Checkpoint, *, trained: bool = True) -> DenseModel:
 
     Args:
         checkpoint: of `read_checkpoint`.
-        trained: False gives the same network with the initial weights of the run's seed.
+        trained: False gives the same network as the run began with: the random weights of its seed, and the pretrained
+            encoder where it had one, which is fetched or read again.
+
+    Raises:
+        InputError: the weights do not fit the configuration; the pretrained ones are not to be had any more.
+    """
+    if trained:
+        return load_region_model(checkpoint).dense.eval()
+    config = checkpoint.config
+    model = build_model(config)
+    try:
+        initialise(model.dense.encoder, config.model)
+    except InputError as error:
+        what = f"the untrained network begins with pretrained weights that are not to be had: {error.what}"
+        hint = "put that file there again, as it was when the run began"
+        raise InputError(what, where=error.where, hint=hint) from None
+    return model.dense.eval()
+
+
+def load_region_model(checkpoint: Checkpoint) -> RegionModel:
+    """The trained model of a checkpoint with its concepts, on the CPU; needs no other weights and no network.
 
     Raises:
         InputError: the weights do not fit the configuration.
     """
-    model = build_model(checkpoint.config)
-    if trained:
-        try:
-            model.load_state_dict(checkpoint.state["model"])
-        except RuntimeError:
-            raise InputError("the weights do not fit the configuration", where=checkpoint.path) from None
-    return model.dense.eval()
+    config = checkpoint.config
+    # without a gradient there is nothing to compute again
+    plain = config.model.model_copy(update={"activation_checkpointing": False})
+    model = build_model(config.model_copy(update={"model": plain}))
+    try:
+        model.load_state_dict(checkpoint.state["model"])
+    except RuntimeError:
+        raise InputError("the weights do not fit the configuration", where=checkpoint.path) from None
+    return model

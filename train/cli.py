@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from vice.data_specs.errors import run_command
-from vice.train.config import load_config, presets
+from vice.train.config import TrainConfig
+from vice.train.config_files import load_config, presets
 from vice.train.preflight import check
+from vice.train.weight_source import check_weights, has_begun
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Train dense features on shards of vice-prep."
@@ -31,6 +33,9 @@ def launch_command(
     *,
     shards: Annotated[str, typer.Option(help="Folder written by vice-prep shard, or s3://… or gs://….")],
     run_dir: Annotated[Path, typer.Option(help="The run's folder; a run that has a checkpoint goes on from it.")],
+    weights: Annotated[
+        str | None, typer.Option(help="Encoder's first weights: a file, default, or a public name; sets model.weights.")
+    ] = None,
     nproc: Annotated[
         int | None, typer.Option(min=1, help="Processes on this node (default: one a GPU, or one).")
     ] = None,
@@ -41,12 +46,17 @@ def launch_command(
 
     Example: vice-train launch scenes-demo --shards shards/train --run-dir runs/scenes epochs=20
     """
-    resolved = load_config(config, overrides or [])
+    resolved = load_config(config, [*(overrides or []), *([] if weights is None else [f"model.weights={weights}"])])
     check(resolved, shards, run_dir, num_processes=nproc or 1)
+    check_weights(resolved, run_dir)
     # torch takes seconds to import; by now the command is known to be right
     from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
     from vice.train.launch import launch
+    from vice.train.weights import prepare
 
+    told = None if has_begun(run_dir) else prepare(resolved.model)
+    if told and os.environ.get("RANK", "0") == "0":
+        print(told)
     launch(resolved, shards, run_dir, num_processes=nproc, nodes=nnodes, endpoint=endpoint)
     if os.environ.get("RANK", "0") != "0":
         return
@@ -56,19 +66,48 @@ def launch_command(
     print(f"next: vice-eval linear {last} --train {shards} --val VAL_SHARDS --run-dir {run_dir / 'eval'}")
 
 
+@app.command("export")
+def export_command(
+    source: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run's folder, or a checkpoint.")],
+    out: Annotated[Path, typer.Argument(help="New folder: model.safetensors, model.json, model.onnx.")],
+) -> None:
+    """Write a trained model as safetensors and as ONNX, for use without this package.
+
+    Example: vice-train export runs/scenes exported/scenes
+    """
+    from vice.train.export import export_run
+
+    for path in export_run(source, out):
+        print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
 @app.command("presets")
 def presets_command() -> None:
     """List the presets with the paper's row that each one is.
 
     Example: vice-train presets
     """
-    table = Table("preset", "encoder, decoder", "views", "regions", "the paper's row")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("preset", "network", "views", "regions", "the paper's row"):
+        table.add_column(title, no_wrap=title == "preset")
     for name, config in presets().items():
-        model, views = config.model, config.views
-        table.add_row(
-            name, f"{model.encoder}, {model.decoder}", f"{views.num_views} × {views.size}²", views.regions, config.paper
-        )
+        table.add_row(name, _network(config), _views(config), _regions(config), config.paper)
     Console().print(table)
+
+
+def _network(config: TrainConfig) -> str:
+    return f"{config.model.encoder} {config.model.decoder}"
+
+
+def _views(config: TrainConfig) -> str:
+    return f"{config.views.num_views} × {config.views.size}²"
+
+
+def _regions(config: TrainConfig) -> str:
+    """The layer, and what is not as in the paper's method."""
+    notes = [] if config.views.mask_share else ["unmasked"]
+    notes += [] if config.assignment.method == "swav" else [config.assignment.method]
+    return " ".join([config.views.regions, *notes])
 
 
 def main() -> None:

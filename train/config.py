@@ -1,17 +1,12 @@
-"""The configuration of a run: presets, files, `key=value` overrides; every wrong value is told by its dotted path."""
+"""The configuration of a run, as types: every wrong value is told by its dotted path (`config_files` reads them)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, model_validator
 
-from vice.data_specs.errors import InputError
-from vice.data_specs.validation import StrictModel, parse
+from vice.data_specs.validation import StrictModel
 from vice.pipeline.loader.settings import ViewSettings
 
 
@@ -141,65 +136,3 @@ class TrainConfig(StrictModel):
         """The rate after warm-up (linear scaling rule for LARS: Goyal et al. 2017)."""
         scale = self.global_batch / 16 if self.optimiser.name == "lars" else 1.0
         return self.optimiser.learning_rate * scale
-
-
-def presets() -> dict[str, TrainConfig]:
-    """All presets by name, sorted."""
-    return {name: load_config(name) for name in _preset_names()}
-
-
-def _preset_names() -> list[str]:
-    folder = resources.files("vice.train") / "presets"
-    return sorted(page.name.removesuffix(".yaml") for page in folder.iterdir() if page.name.endswith(".yaml"))
-
-
-def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> TrainConfig:
-    """A preset by name or a YAML file by path, with `key.part=value` overrides.
-
-    Raises:
-        InputError: no such preset, not YAML, an unknown key or a wrong value; lists the choices.
-    """
-    preset = resources.files("vice.train") / "presets" / f"{preset_or_file}.yaml"
-    if preset.is_file():
-        text, where = preset.read_text(encoding="utf-8"), f"preset {preset_or_file}"
-    elif Path(preset_or_file).suffix in {".yaml", ".yml"} and Path(preset_or_file).is_file():
-        text, where = Path(preset_or_file).read_text(encoding="utf-8"), preset_or_file
-    else:
-        choices = ", ".join(_preset_names())
-        raise InputError(
-            "unknown preset", where=repr(preset_or_file), hint=f"choose from {choices}, or give a .yaml file"
-        )
-    data = _yaml(text, where)
-    for override in overrides:
-        _apply(data, override)
-    return parse(TrainConfig, data, where=where)
-
-
-def _yaml(text: str, where: str) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"not readable as YAML ({error})", where=where) from None
-    if not isinstance(data, dict):
-        raise InputError("a configuration is a YAML mapping", where=where, hint="see vice-train presets")
-    return data
-
-
-def _apply(data: dict[str, Any], override: str) -> None:
-    """Put `a.b=value` into nested mappings; values are read as YAML, so numbers and lists are themselves."""
-    path, equals, value = override.partition("=")
-    if not equals or not path:
-        raise InputError("not an override", where=repr(override), hint="write key=value, as in views.num_views=4")
-    *parents, last = path.split(".")
-    for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
-            raise InputError(f"'{parent}' has no parts", where=repr(override), hint=f"set it whole: {parent}=value")
-    data[last] = _yaml_value(value, override)
-
-
-def _yaml_value(value: str, override: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise InputError("the value is not readable", where=repr(override), hint="write it as YAML") from None

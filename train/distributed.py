@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -83,6 +83,15 @@ def gather_rows(rows: Tensor) -> Tensor:
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
     return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+
+
+def gather_objects(found: Any) -> list[Any]:
+    """Every process's object, in the order of ranks; slow, for what is said and not computed with."""
+    if not is_distributed():
+        return [found]
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, found)
+    return gathered
 
 
 def barrier() -> None:

@@ -6,19 +6,18 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
-
-from vice.data_specs.errors import WorkError
-from vice.pipeline.loader.batch import Batch
 from vice.pipeline.shards import Shards
 from vice.train.config import TrainConfig
 from vice.train.distributed import Process
+from vice.train.finite import require_finite
+from vice.train.memory import explained_out_of_memory
 from vice.train.meter import Meter
 from vice.train.optimiser import learning_rate
 from vice.train.run_log import RunLog
 from vice.train.sketch import sketch_step
 from vice.train.state import TrainState, new_state, restore_state, save_state
 from vice.train.step import compute_gradient, update
+from vice.train.weights import initialise
 
 
 def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) -> TrainState:
@@ -32,14 +31,16 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
 
     Raises:
         InputError: the run or its checkpoint is of another configuration or other shards.
-        WorkError: the gradient is not finite, or a sample cannot be read.
+        WorkError: a value is not finite, a sample cannot be read, or memory does not suffice.
     """
     # -- state ---------------------------------------------------------------------------------------------------
     state = new_state(config, shards, process)
-    restore_state(state, run_dir)
+    if not restore_state(state, run_dir):
+        initialise(state.model.dense.encoder, config.model)
     meter = Meter(config.assignment.num_concepts, process.device)
     views_per_step = config.global_batch * config.views.num_views
     with ExitStack() as stack:
+        stack.enter_context(explained_out_of_memory(config))
         log = stack.enter_context(RunLog(run_dir, config, state.num_steps, state.step)) if process.rank == 0 else None
         # -- steps -----------------------------------------------------------------------------------------------
         while state.step < state.num_steps:
@@ -48,7 +49,7 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
             wait = time.perf_counter() - asked
             rate = learning_rate(state.step, state.num_steps, peak=config.peak_learning_rate, config=config.optimiser)
             outcome = compute_gradient(state, batch)
-            _require_finite_gradient(state, batch)
+            require_finite(outcome, state.model, batch, step=state.step, run_dir=run_dir, process=process)
             update(state, rate)
             state.step += 1
             state.views_seen += views_per_step
@@ -70,14 +71,3 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
 def _is_due(state: TrainState, every: int) -> bool:
     """Whether what is done so often, and after the last step, is to be done now; 0 is never."""
     return every > 0 and (state.step % every == 0 or state.step == state.num_steps)
-
-
-def _require_finite_gradient(state: TrainState, batch: Batch) -> None:
-    """Stop before the update. Gradients are already averaged, so every process sees what any of them got."""
-    gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
-    if not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
-        raise WorkError(
-            f"the gradient is not finite at step {state.step}",
-            where=f"keys {', '.join(batch.keys)}",
-            hint="lower optimiser.learning_rate and launch again from the last checkpoint",
-        )

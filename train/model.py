@@ -1,16 +1,21 @@
-"""The network: an encoder with an FPN or DeepLabV3+ decoder that maps pictures to embedding maps, and the concepts."""
+"""The network: encoder and decoder (pictures to embedding maps), and the concepts."""
 
 from __future__ import annotations
 
-import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
 from torch import Tensor, nn
 
-from vice.data_specs.errors import InputError
 from vice.train.config import ModelConfig, TrainConfig
-from vice.train.pooling import pool_regions
+from vice.train.decoders import FPN, LEVELS, DeepLabV3Plus
+from vice.train.encoders import Encoder, build_encoder
+from vice.train.pooling import RegionWeights, pool_regions
+from vice.train.public_weights import normalisation
+
+OUTPUT_STRIDE = 4
+"""Picture pixels a cell of the embedding map."""
 
 
 class DenseModel(nn.Module):
@@ -20,17 +25,24 @@ class DenseModel(nn.Module):
         config: encoder, decoder, embedding dimension.
 
     Raises:
-        InputError: no such encoder, or its public weights cannot be fetched.
+        InputError: no such encoder, or it cannot do what is asked of it.
     """
-
-    size_multiple = 32
-    """Sides of pictures must be multiples of this."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.embedding_dim = config.embedding_dim
-        self.network = _network(config)
+        self.encoder = build_encoder(config, LEVELS[config.decoder])
+        self.encoder.normalise_as(*normalisation(config.encoder, config.weights))
+        self.decoder = _decoder(config, self.encoder)
+        self.head = nn.Conv2d(self.decoder.out_channels, config.embedding_dim, 1)
+        initialize_decoder(self.decoder)
+        initialize_head(self.head)
         self.centre = nn.BatchNorm2d(config.embedding_dim, affine=False) if config.centre else nn.Identity()
+
+    @property
+    def size_multiple(self) -> int:
+        """Sides of pictures must be multiples of this."""
+        return self.encoder.size_multiple
 
     def forward(self, images: Float[Tensor, "v 3 h w"]) -> Float[Tensor, "v d gh gw"]:
         """Embedding maps, unit length per cell."""
@@ -38,7 +50,8 @@ class DenseModel(nn.Module):
 
     def raw(self, images: Float[Tensor, "v 3 h w"]) -> Float[Tensor, "v d gh gw"]:
         """The decoder's output, before normalisation."""
-        return self.centre(self.network(images.contiguous(memory_format=torch.channels_last))).float()
+        maps = self.encoder(images.contiguous(memory_format=torch.channels_last))
+        return self.centre(self.head(self.decoder(maps))).float()
 
 
 class RegionModel(nn.Module):
@@ -52,19 +65,19 @@ class RegionModel(nn.Module):
         self.normalise_concepts()
 
     def forward(
-        self, images: Float[Tensor, "m n 3 h w"], weights_of, num_regions: int
+        self, images: Float[Tensor, "m n 3 h w"], weights: RegionWeights, num_regions: int
     ) -> tuple[Float[Tensor, "m n r d"], Float[Tensor, "m n r k"]]:
         """Region embeddings (unit length) and their scores.
 
         Args:
             images: the batch's views.
-            weights_of: map size (rows, columns) to pooling weights; called once.
+            weights: of the regions in maps of `map_size`.
             num_regions: of each picture, padded (r).
         """
         m, n = images.shape[:2]
         views = images.flatten(0, 1)
         maps = self.dense(views) if self.normalize == "pixel" else self.dense.raw(views)
-        pooled = pool_regions(maps.unflatten(0, (m, n)), weights_of(maps.shape[2:]), num_regions)
+        pooled = pool_regions(maps.unflatten(0, (m, n)), weights, num_regions)
         embeddings = F.normalize(pooled, dim=-1)
         # cosines of float32 vectors, whatever the network's own arithmetic is
         with torch.autocast(images.device.type, enabled=False):
@@ -77,38 +90,20 @@ class RegionModel(nn.Module):
 
 
 def build_model(config: TrainConfig) -> RegionModel:
-    """A model with the initial weights that the configuration's seed gives, leaving torch's global generator alone."""
+    """A model with the random weights that the configuration's seed gives, leaving torch's global generator alone.
+
+    Pretrained weights are put in by `weights.initialise`, where a run begins: one that goes on needs them no more.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return RegionModel(config).to(memory_format=torch.channels_last)
 
 
-def _network(config: ModelConfig) -> nn.Module:
-    arguments = {
-        "encoder_name": _encoder_name(config.encoder),
-        "encoder_weights": None if config.weights == "none" else config.weights,
-        "classes": config.embedding_dim,
-        # no upsampling: pooling and evaluation interpolate linearly themselves
-        "upsampling": 1,
-    }
-    try:
-        if config.decoder == "fpn":
-            width = config.decoder_channels
-            return smp.FPN(
-                **arguments,
-                decoder_pyramid_channels=width,
-                decoder_segmentation_channels=width // 2,
-                decoder_dropout=0.0,
-            )
-        return smp.DeepLabV3Plus(**arguments, decoder_channels=config.decoder_channels)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        hint = "name an encoder of timm; public weights need network, weights=none does not"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"cannot build the network ({reason})", where=f"model.encoder={config.encoder}", hint=hint
-        ) from None
+def map_size(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the embedding map of a view."""
+    return height // OUTPUT_STRIDE, width // OUTPUT_STRIDE
 
 
-def _encoder_name(name: str) -> str:
-    """The name under which segmentation-models-pytorch knows the encoder; timm's carry the prefix `tu-`."""
-    return name if name in smp.encoders.encoders else f"tu-{name.removeprefix('tu-')}"
+def _decoder(config: ModelConfig, encoder: Encoder) -> nn.Module:
+    kind = {"fpn": FPN, "deeplabv3plus": DeepLabV3Plus}[config.decoder]
+    return kind(encoder.channels, encoder.strides, width=config.decoder_channels)

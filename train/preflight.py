@@ -8,12 +8,13 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.regions import grid_cell
 from vice.pipeline.loader.order import SampleOrder
 from vice.pipeline.shards import Shards
+from vice.train.capacity import check_concepts
 from vice.train.config import TrainConfig
 from vice.train.run_dir import check_run
 
 
 def check(config: TrainConfig, shards_dir: str, run_dir: Path, *, num_processes: int) -> None:
-    """Check shards, region layer, batch, cache and run folder against a configuration.
+    """Check shards, region layer, batch, concepts, cache and run folder against a configuration.
 
     Args:
         config: the resolved configuration.
@@ -28,6 +29,7 @@ def check(config: TrainConfig, shards_dir: str, run_dir: Path, *, num_processes:
     if grid_cell(config.views.regions) is None:
         shards.layer_named(config.views.regions)
     SampleOrder(len(shards), global_batch=config.global_batch, seed=config.seed, world_size=num_processes)
+    check_concepts(config, shards, num_processes=num_processes)
     _check_cache(config, shards)
     check_run(run_dir, config)
 

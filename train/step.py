@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from vice.train.assignment import FirstView
 from vice.train.batches import positions_of
 from vice.train.distributed import sum_over_processes
 from vice.train.loss import swapped_prediction_loss
+from vice.train.model import map_size
 from vice.train.pooling import region_weights, usable_regions
 from vice.train.state import TrainState
 
@@ -45,10 +45,10 @@ def compute_gradient(state: TrainState, batch: Batch) -> Outcome:
     usable = usable_regions(batch.regions, batch.num_regions, batch.masked, most=most, drop_masked=drop_masked)
     num_pictures = sum_over_processes((usable.any(1)).sum().float())
     state.optimiser.zero_grad(set_to_none=True)
-    parts = torch.arange(len(usable), device=usable.device).chunk(config.micro_batches)
+    size = -(-len(usable) // config.micro_batches)
+    parts = [slice(first, min(first + size, len(usable))) for first in range(0, len(usable), size)]
     found = []
-    for number, part in enumerate(parts):
-        pictures = slice(int(part[0]), int(part[-1]) + 1)
+    for number, pictures in enumerate(parts):
         with _without_exchange(state.network) if number + 1 < len(parts) else nullcontext():
             found.append(_part_gradient(state, batch, pictures, usable[pictures], num_pictures))
     state.assignment.end_step()
@@ -77,11 +77,11 @@ def _part_gradient(
     state: TrainState, batch: Batch, pictures: slice, usable: Bool[Tensor, "n r"], num_pictures: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Add the gradient of some pictures; returns their share of the loss, assignments, and view 1's embeddings."""
-    config, most = state.config, usable.shape[1]
+    config, most, regions = state.config, usable.shape[1], batch.regions[:, pictures]
+    # before the network: counting its entries waits for the device, which then has nothing else to do yet
+    weights = region_weights(regions, most, map_size(*regions.shape[2:]))
     with torch.autocast(state.process.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        embeddings, scores = state.network(
-            batch.images[:, pictures], partial(region_weights, batch.regions[:, pictures], most), most
-        )
+        embeddings, scores = state.network(batch.images[:, pictures], weights, most)
     numbers = torch.arange(pictures.start, pictures.stop, device=usable.device)
     positions = positions_of(config, state.process, state.step, numbers)
     view = FirstView(embeddings[0].detach(), scores[0].detach(), usable, positions)

@@ -3,7 +3,7 @@
 import pytest
 
 from vice.data_specs.errors import InputError
-from vice.train.config import load_config, presets
+from vice.train.config_files import load_config, presets
 
 
 def test_every_preset_is_valid_and_named_as_its_file():

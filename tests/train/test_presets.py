@@ -1,0 +1,96 @@
+"""Every preset: its network, views and assignment make two real steps and a checkpoint; files extend each other."""
+
+import json
+
+import pytest
+import torch
+from sharding import blobs, jpeg, shard_serially
+
+from vice.data_specs.errors import InputError
+from vice.data_specs.regions import RegionLayer
+from vice.data_specs.shard_format import PrepSettings
+from vice.pipeline.shards import Shards
+from vice.train.checkpoint import read_checkpoint
+from vice.train.config_files import load_config, presets
+from vice.train.distributed import Process
+from vice.train.loop import train
+from vice.train.run_dir import open_run
+
+ONE = Process(0, 1, torch.device("cpu"))
+NAMES = sorted(presets())
+SMALL = ["model.weights=none", "global_batch=1", "views.size=64", "checkpoint_every=2", "log_every=1", "epochs=0.5"]
+"""What a CPU without network changes: weights, pictures a step and the size of views; 2 of 4 pictures are seen."""
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("presets")
+    (folder / "pictures").mkdir()
+    for number in range(4):
+        (folder / "pictures" / f"{number}.jpg").write_bytes(jpeg(blobs(192, 160, number)))
+    layers = [RegionLayer(method="slic", size=size) for size in (10, 12, 20)]
+    shard_serially(folder / "pictures", folder / "shards", PrepSettings(regions=layers))
+    return folder / "shards"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_steps_and_a_checkpoint(name, shards, tmp_path):
+    # an epoch of four small pictures has fewer regions than the paper's concepts
+    few = ["assignment.num_concepts=16"] if load_config(name).assignment.method == "kmeans" else []
+    config = load_config(name, SMALL + few)
+    open_run(tmp_path, config)
+    train(config, Shards(shards), tmp_path, ONE)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    # far from the concepts' chance by the temperature's worth at most
+    assert all(0 < line["loss"] < line["ln_k"] + 2 / config.assignment.temperature for line in lines)
+    last = read_checkpoint(tmp_path / "checkpoints" / "last.pt")
+    assert last.config == config and last.info.step == 2 and last.info.views_seen == 2 * config.views.num_views
+    assert json.loads((tmp_path / "config.json").read_text()) == config.model_dump(mode="json")
+
+
+def test_the_papers_rows_are_there_with_its_settings():
+    """Tables 1 to 3, the ablations, and section 4."""
+    paper = {name: config for name, config in presets().items() if config.paper.startswith("Table")}
+    assert len(paper) >= 12
+    for name, config in paper.items():
+        assert (config.views.num_views, config.global_batch, config.views.resize) == (5, 128, (0.5, 2.0)), name
+        assert (config.assignment.num_concepts, config.model.embedding_dim) == (128, 128), name
+        assert config.peak_learning_rate == pytest.approx(0.32), name
+        assert config.views.size == (512 if "high" in name else 256), name
+        assert config.epochs == (4 if name.startswith("coco") else 24), name
+    assert all(config.paper for config in presets().values())
+
+
+def test_a_file_changes_single_values_of_what_it_extends(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: cityscapes-high\nname: mine\nviews: {num_views: 3}\n")
+    (tmp_path / "more.yaml").write_text("extends: mine.yaml\nname: more\nmodel: {output_stride: 16}\n")
+    config, base = load_config(str(tmp_path / "more.yaml"), ["views.size=256"]), load_config("cityscapes-high")
+    assert config.name == "more" and config.model == base.model.model_copy(update={"output_stride": 16})
+    assert config.views == base.views.model_copy(update={"num_views": 3, "size": 256})
+    assert "extends" not in config.model_dump()
+
+
+def test_unknown_bases_and_circles_are_told(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\nname: a\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\nname: b\n")
+    with pytest.raises(InputError, match=r"extend each other: .*a\.yaml -> .*b\.yaml -> .*a\.yaml"):
+        load_config(str(tmp_path / "a.yaml"))
+    (tmp_path / "c.yaml").write_text("extends: cityscapes\nname: c\n")
+    with pytest.raises(InputError, match=r"unknown preset: 'cityscapes'; choose from camvid-cpu, cityscapes-high,"):
+        load_config(str(tmp_path / "c.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.output_stride=7", r"'model.output_stride': .*8, 16 or 32"),
+        ("assignment.method=foo", r"'assignment.method': .*'swav' or 'kmeans'"),
+        ("model.weights=5", r"'model.weights': .*string"),
+        ("precision=fp16", r"'precision': .*'fp32' or 'bf16'"),
+        ("micro_batches=0", r"'micro_batches': .*greater than or equal to 1"),
+    ],
+)
+def test_wrong_values_are_told_with_the_choices(override, message):
+    with pytest.raises(InputError, match=message):
+        load_config("cityscapes-low", [override])

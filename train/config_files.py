@@ -1,0 +1,111 @@
+"""Configurations from presets, files and `key=value` overrides; a file may extend another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from vice.data_specs.errors import InputError
+from vice.data_specs.validation import parse
+from vice.train.config import TrainConfig
+
+EXTENDS = "extends"
+"""Key of a file: the preset, or the file beside it, whose values it changes."""
+
+
+def presets() -> dict[str, TrainConfig]:
+    """All presets by name, sorted."""
+    return {name: load_config(name) for name in _preset_names()}
+
+
+def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> TrainConfig:
+    """A preset by name or a YAML file by path, with `key.part=value` overrides.
+
+    Raises:
+        InputError: no such preset, not YAML, an unknown key or a wrong value; lists the choices.
+    """
+    page = _find(preset_or_file, beside=Path())
+    data = _resolve(page, ())
+    for override in overrides:
+        _apply(data, override)
+    return parse(TrainConfig, data, where=page.where)
+
+
+class _Page(NamedTuple):
+    """A YAML file that was found."""
+
+    where: str
+    text: str
+    folder: Path
+    """Where files that it extends are looked for."""
+
+
+def _preset_names() -> list[str]:
+    folder = resources.files("vice.train") / "presets"
+    return sorted(page.name.removesuffix(".yaml") for page in folder.iterdir() if page.name.endswith(".yaml"))
+
+
+def _find(name: str, *, beside: Path) -> _Page:
+    """A preset by name, or a file by its path from a folder."""
+    if name in _preset_names():
+        preset = resources.files("vice.train") / "presets" / f"{name}.yaml"
+        return _Page(f"preset {name}", preset.read_text(encoding="utf-8"), Path())
+    path = beside / name
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return _Page(str(path), path.read_text(encoding="utf-8"), path.parent)
+    hint = f"choose from {', '.join(_preset_names())}, or give a .yaml file"
+    raise InputError("unknown preset", where=repr(name), hint=hint)
+
+
+def _resolve(page: _Page, below: tuple[str, ...]) -> dict[str, Any]:
+    """A page's values over those that it extends."""
+    if page.where in below:
+        raise InputError("configurations extend each other", where=" -> ".join((*below, page.where)))
+    data = _yaml(page.text, page.where)
+    base = data.pop(EXTENDS, None)
+    if base is None:
+        return data
+    return _merged(_resolve(_find(str(base), beside=page.folder), (*below, page.where)), data)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested mappings with some values changed."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _yaml(text: str, where: str) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"not readable as YAML ({error})", where=where) from None
+    if not isinstance(data, dict):
+        raise InputError("a configuration is a YAML mapping", where=where, hint="see vice-train presets")
+    return data
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Put `a.b=value` into nested mappings; values are read as YAML, so numbers and lists are themselves."""
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise InputError("not an override", where=repr(override), hint="write key=value, as in views.num_views=4")
+    *parents, last = path.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise InputError(f"'{parent}' has no parts", where=repr(override), hint=f"set it whole: {parent}=value")
+    data[last] = _yaml_value(value, override)
+
+
+def _yaml_value(value: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError("the value is not readable", where=repr(override), hint="write it as YAML") from None
