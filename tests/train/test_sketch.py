@@ -12,6 +12,7 @@ from vice.train.checkpoint import read_checkpoint
 from vice.train.config import TrainConfig
 from vice.train.distributed import Process
 from vice.train.loop import train
+from vice.train.run_dir import open_run, read_run_config
 from vice.train.sketch import (
     _NOTHING,
     SIDE,
@@ -80,6 +81,13 @@ def test_pictures_come_at_their_steps_and_at_the_last(runs):
 def test_a_run_may_go_on_with_other_lines_and_pictures(runs, scene_shards):
     state = train(tiny(pictures_every=1, log_every=1), Shards(scene_shards["train"]), runs[0], one())
     assert state.step == 4
+
+
+def test_the_runs_folder_notes_them(tmp_path):
+    open_run(tmp_path / "run", tiny())
+    open_run(tmp_path / "run", tiny(pictures_every=7, log_every=9))
+    noted = read_run_config(tmp_path / "run")
+    assert (noted.pictures_every, noted.log_every) == (7, 9)
 
 
 def test_regions_get_their_likeliest_concept():
