@@ -5,12 +5,14 @@ import json
 import pytest
 import torch
 from sharding import blobs, jpeg, shard_serially
+from typer.testing import CliRunner
 
 from vice.data_specs.errors import InputError
 from vice.data_specs.regions import RegionLayer
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.shards import Shards
 from vice.train.checkpoint import read_checkpoint
+from vice.train.cli import app
 from vice.train.config_files import load_config, presets
 from vice.train.distributed import Process
 from vice.train.loop import train
@@ -60,6 +62,15 @@ def test_the_papers_rows_are_there_with_its_settings():
         assert config.views.size == (512 if "high" in name else 256), name
         assert config.epochs == (4 if name.startswith("coco") else 24), name
     assert all(config.paper for config in presets().values())
+
+
+def test_the_list_has_two_lines_for_each_in_100_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    printed = CliRunner().invoke(app, ["presets"]).stdout.splitlines()
+    assert len(printed) == 1 + 2 * len(NAMES)
+    for name, config in presets().items():
+        (place,) = (number for number, row in enumerate(printed) if row.split()[0] == name)
+        assert config.model.encoder in printed[place] and config.paper == printed[place + 1].strip()
 
 
 def test_a_file_changes_single_values_of_what_it_extends(tmp_path):
