@@ -30,7 +30,7 @@ def shards(tmp_path_factory):
     (folder / "pictures").mkdir()
     for number in range(4):
         (folder / "pictures" / f"{number}.jpg").write_bytes(jpeg(blobs(192, 160, number)))
-    layers = [RegionLayer(method="slic", size=size) for size in (10, 12, 20)]
+    layers = [RegionLayer.from_text(text) for text in ("slic:10", "slic:12", "slic:20", "slic:20,iterations=5")]
     shard_serially(folder / "pictures", folder / "shards", PrepSettings(regions=layers))
     return folder / "shards"
 
@@ -62,6 +62,18 @@ def test_the_papers_rows_are_there_with_its_settings():
         assert config.views.size == (512 if "high" in name else 256), name
         assert config.epochs == (4 if name.startswith("coco") else 24), name
     assert all(config.paper for config in presets().values())
+
+
+def test_the_authors_presets_have_the_authors_values():
+    authors = {name: config for name, config in presets().items() if name.endswith("-authors")}
+    assert set(authors) == {"cityscapes-low-authors", "cityscapes-high-authors", "coco-high-authors"}
+    for name, config in authors.items():
+        assert config.views.resize == (0.5, 1.5) and config.assignment.normalize == "region", name
+        assert config.views.regions == "slic:20,iterations=5", name
+        assert config.assignment.freeze_concepts_steps == 313, name
+        # 0.02 to 0.32 to 0.00032 at 128 pictures
+        assert config.peak_learning_rate == pytest.approx(0.32) and config.optimiser.final == 0.001, name
+    assert authors["cityscapes-low-authors"].assignment.num_concepts == 27
 
 
 def test_the_list_has_two_lines_for_each_in_100_columns(monkeypatch):
