@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vice.data_specs.errors import run_command
 from vice.train.config import TrainConfig
@@ -101,27 +102,19 @@ def presets_command() -> None:
 
     Example: vice-train presets
     """
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("preset", "network", "views", "regions", "the paper's row"):
-        table.add_column(title, no_wrap=title == "preset")
+    table = Table("preset", "what it trains, and the paper's row", box=None, header_style="bold", pad_edge=False)
     for name, config in presets().items():
-        table.add_row(name, _network(config), _views(config), _regions(config), config.paper)
+        table.add_row(name, Text.assemble(_settings(config), "\n", (config.paper, "dim")))
     Console().print(table)
 
 
-def _network(config: TrainConfig) -> str:
-    return f"{config.model.encoder} {config.model.decoder}"
-
-
-def _views(config: TrainConfig) -> str:
-    return f"{config.views.num_views} × {config.views.size}²"
-
-
-def _regions(config: TrainConfig) -> str:
-    """The layer, and what is not as in the paper's method."""
-    notes = [] if config.views.mask_share else ["unmasked"]
-    notes += [] if config.assignment.method == "swav" else [config.assignment.method]
-    return " ".join([config.views.regions, *notes])
+def _settings(config: TrainConfig) -> str:
+    """Network, views and regions, and what is not as in the paper's method."""
+    model, views = config.model, config.views
+    parts = [f"{model.encoder} {model.decoder}", f"{views.num_views} × {views.size}²", views.regions]
+    parts += [] if views.mask_share else ["unmasked"]
+    parts += [] if config.assignment.method == "swav" else [config.assignment.method]
+    return "  ".join(parts)
 
 
 def main() -> None:

@@ -69,8 +69,8 @@ class RunLog:
             TextColumn("{task.fields[left]}"),
         )
         self._task = self._progress.add_task("train", total=num_steps, completed=first_step, left="")
-        self._numbers = Text("the first line of numbers comes soon")
-        self._live = Live(get_renderable=lambda: Group(self._progress, self._numbers), console=self._console)
+        self._numbers = ["the first line of numbers comes soon"]
+        self._live = Live(get_renderable=self._block, console=self._console)
         self._printed = -float("inf")
 
     def __enter__(self) -> RunLog:
@@ -115,6 +115,11 @@ class RunLog:
         _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         (folder / f"step-{step:08d}.png").write_bytes(data.tobytes())
 
+    def _block(self) -> Group:
+        """What is live, for the terminal's width of this moment."""
+        rows = fitted(self._numbers, self._console.width - 2)
+        return Group(self._progress, Text("\n".join(f"  {row}" for row in rows)))
+
     def _time_left(self, step: int) -> float:
         """Seconds to the last step, at the pace of the last lines."""
         now = self._clock()
@@ -124,8 +129,7 @@ class RunLog:
 
     def _show(self, step: int, line: dict[str, Any], warnings: list[str]) -> None:
         left = _duration(line["eta_seconds"])
-        rows = status(line)
-        self._numbers = Text("\n".join(f"  {row}" for row in rows))
+        rows = self._numbers = status(line)
         self._progress.update(self._task, left=f"{left} left")
         due = warnings or step == self._num_steps or self._clock() - self._printed >= PLAIN_SECONDS
         if not self._console.is_terminal and due:
@@ -159,6 +163,20 @@ def status(line: dict[str, Any]) -> list[str]:
         f"memory {line['memory_gib']:.1f} GiB",
     ]
     return ["  ".join(learned), "  ".join(takes)]
+
+
+def fitted(rows: list[str], width: int) -> list[str]:
+    """Rows as they are where they fit; else their numbers one after the other, broken between two of them."""
+    if all(len(row) <= width for row in rows):
+        return rows
+    lines = [""]
+    for number in "  ".join(rows).split("  "):
+        longer = f"{lines[-1]}  {number}".strip()
+        if len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(number)
+    return lines
 
 
 def _duration(seconds: float) -> str:

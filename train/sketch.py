@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vice.data_specs.regions import IGNORE
 from vice.pipeline.loader.batch import Batch
-from vice.pipeline.prep.panels import class_colours, nearest, outlined, scaled, view_picture
+from vice.pipeline.loader.drawing import class_colours, nearest, outlined, scaled, view_picture
 from vice.train.state import TrainState
 from vice.train.step import Outcome
 

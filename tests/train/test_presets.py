@@ -5,12 +5,14 @@ import json
 import pytest
 import torch
 from sharding import blobs, jpeg, shard_serially
+from typer.testing import CliRunner
 
 from vice.data_specs.errors import InputError
 from vice.data_specs.regions import RegionLayer
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.shards import Shards
 from vice.train.checkpoint import read_checkpoint
+from vice.train.cli import app
 from vice.train.config_files import load_config, presets
 from vice.train.distributed import Process
 from vice.train.loop import train
@@ -28,7 +30,7 @@ def shards(tmp_path_factory):
     (folder / "pictures").mkdir()
     for number in range(4):
         (folder / "pictures" / f"{number}.jpg").write_bytes(jpeg(blobs(192, 160, number)))
-    layers = [RegionLayer(method="slic", size=size) for size in (10, 12, 20)]
+    layers = [RegionLayer.from_text(text) for text in ("slic:10", "slic:12", "slic:20", "slic:20,iterations=5")]
     shard_serially(folder / "pictures", folder / "shards", PrepSettings(regions=layers))
     return folder / "shards"
 
@@ -60,6 +62,27 @@ def test_the_papers_rows_are_there_with_its_settings():
         assert config.views.size == (512 if "high" in name else 256), name
         assert config.epochs == (4 if name.startswith("coco") else 24), name
     assert all(config.paper for config in presets().values())
+
+
+def test_the_authors_presets_have_the_authors_values():
+    authors = {name: config for name, config in presets().items() if name.endswith("-authors")}
+    assert set(authors) == {"cityscapes-low-authors", "cityscapes-high-authors", "coco-high-authors"}
+    for name, config in authors.items():
+        assert config.views.resize == (0.5, 1.5) and config.assignment.normalize == "region", name
+        assert config.views.regions == "slic:20,iterations=5", name
+        assert config.assignment.freeze_concepts_steps == 313, name
+        # 0.02 to 0.32 to 0.00032 at 128 pictures
+        assert config.peak_learning_rate == pytest.approx(0.32) and config.optimiser.final == 0.001, name
+    assert authors["cityscapes-low-authors"].assignment.num_concepts == 27
+
+
+def test_the_list_has_two_lines_for_each_in_100_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    printed = CliRunner().invoke(app, ["presets"]).stdout.splitlines()
+    assert len(printed) == 1 + 2 * len(NAMES)
+    for name, config in presets().items():
+        (place,) = (number for number, row in enumerate(printed) if row.split()[0] == name)
+        assert config.model.encoder in printed[place] and config.paper == printed[place + 1].strip()
 
 
 def test_a_file_changes_single_values_of_what_it_extends(tmp_path):

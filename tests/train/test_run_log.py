@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vice.train.config import TrainConfig
-from vice.train.run_log import RunLog, status
+from vice.train.run_log import RunLog, fitted, status
 
 LINE = {
     "loss": 4.7312,
@@ -45,9 +46,9 @@ def clock():
     return Clock()
 
 
-def open_log(folder, clock, *, first_step=0, terminal=False):
+def open_log(folder, clock, *, first_step=0, terminal=False, width=100):
     output = io.StringIO()
-    console = Console(file=output, force_terminal=terminal, width=100, color_system=None)
+    console = Console(file=output, force_terminal=terminal, width=width, color_system=None)
     return RunLog(folder, CONFIG, 1000, first_step, console=console, clock=clock), output
 
 
@@ -68,17 +69,25 @@ def test_a_job_without_a_terminal_prints_a_line_a_minute_and_at_the_end(tmp_path
     assert lines[-1].startswith("step 1000/1000 (0:00:00 left)")
 
 
-def test_a_terminal_shows_a_bar_and_two_rows_that_fit(tmp_path, clock):
-    log, output = open_log(tmp_path, clock, terminal=True)
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_terminal_shows_a_bar_and_rows_that_fit_with_every_number_whole(tmp_path, clock, width):
+    log, output = open_log(tmp_path, clock, terminal=True, width=width)
     with log:
         clock.now = 10
         for _ in range(10):
             log.advance()
         log.write(10, LINE)
-    assert max(len(line) for line in output.getvalue().splitlines()) <= 100 + len("\x1b[?25l")
-    shown = output.getvalue()
-    for part in ("10/1000", "0:16:30 left", "entropy 4.55", "spread 0.31", "waiting 3%", "memory 13.4 GiB"):
-        assert part in shown, part
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.getvalue()).replace("\r", "\n").splitlines()
+    assert max(map(len, shown)) <= width
+    for part in ("10/1000", "0:16:30 left", "loss 4.731 (ln K 4.85)", "spread 0.31", "waiting 3%", "memory 13.4 GiB"):
+        assert any(part in row for row in shown), part
+
+
+def test_rows_are_broken_between_numbers_where_the_terminal_is_narrow():
+    rows = ["loss 1  concepts 3 of 4, 1 dead", "masked 2%  waiting 3%"]
+    assert fitted(rows, 40) == rows
+    assert fitted(rows, 26) == ["loss 1", "concepts 3 of 4, 1 dead", "masked 2%  waiting 3%"]
+    assert len(fitted(status(LINE), 78)) == 3
 
 
 def test_rows_of_large_numbers_fit_into_100_columns():

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from vice.data_specs.regions import IGNORE
-from vice.pipeline.prep.panels import class_colours
+from vice.pipeline.loader.drawing import class_colours
 from vice.pipeline.shards import Shards
 from vice.train.checkpoint import read_checkpoint
 from vice.train.config import TrainConfig

@@ -12,6 +12,7 @@ from sharding import blobs, png, shard_serially
 from vice.data_specs.errors import InputError
 from vice.data_specs.regions import RegionLayer
 from vice.data_specs.shard_format import PrepSettings
+from vice.pipeline.loader.drawing import outlined, view_picture
 from vice.pipeline.loader.order import SampleOrder
 from vice.pipeline.loader.reference import make_views, view_levels
 from vice.pipeline.loader.settings import AppearanceSettings
@@ -21,11 +22,9 @@ from vice.pipeline.prep.panels import (
     VIEW_COLOURS,
     Fit,
     box_on_panel,
-    outlined,
     picture_panel,
     regions_panel,
     view_panels,
-    view_picture,
 )
 from vice.pipeline.prep.preview import preview_settings, sample_row, sample_views, write_preview
 from vice.pipeline.prep.sheet_png import spelled
