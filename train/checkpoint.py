@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vice.data_specs.errors import InputError, WorkError
+from vice.data_specs.errors import InputError
 from vice.data_specs.validation import parse
 from vice.train.config import TrainConfig
 from vice.train.model import DenseModel, RegionModel, build_model
@@ -66,42 +66,24 @@ def save_checkpoint(run_dir: Path, state: dict[str, Any], *, keep: int) -> Path:
         run_dir: the run's folder.
         state: tensors, numbers, strings, lists and dictionaries only; must have `step`.
         keep: numbered checkpoints kept.
-
-    Raises:
-        WorkError: it cannot be written (a full disk); earlier ones stay as they are.
     """
     folder = run_dir / CHECKPOINT_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state['step']:08d}.pt"
     aside = folder / ".writing.tmp"
-    try:
-        with aside.open("wb") as file:
-            torch.save({"format": CHECKPOINT_FORMAT, "version": CHECKPOINT_VERSION, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:  # torch's writer has no type of its own
-        aside.unlink(missing_ok=True)
-        hint = "make room and launch again: the earlier checkpoint is as it was"
-        raise WorkError(f"cannot write the checkpoint ({str(error).splitlines()[0]})", where=path, hint=hint) from None
+    with aside.open("wb") as file:
+        torch.save({"format": CHECKPOINT_FORMAT, "version": CHECKPOINT_VERSION, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
     aside.rename(path)
     # a second name for the same bytes: last.pt is replaced in one step and costs no space
     link = folder / ".last.tmp"
     link.unlink(missing_ok=True)
     link.hardlink_to(path)
     link.rename(folder / LAST)
-    _flush_names(folder)
     for old in sorted(folder.glob("step-*.pt"))[:-keep]:
         old.unlink()
     return path
-
-
-def _flush_names(folder: Path) -> None:
-    """Bring new names to the disk, so that they outlive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -115,9 +97,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(
             "no such checkpoint", where=path, hint="it lies in RUN/checkpoints/last.pt after vice-train launch"
         )
-    state = _load(path)
-    if state is None:
-        raise InputError("not readable as a checkpoint", where=path, hint=_instead_of(path))
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError, IndexError):
+        raise InputError(
+            "not readable as a checkpoint", where=path, hint="take an earlier one of the same folder"
+        ) from None
     if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
         raise InputError("not a checkpoint of vice-train", where=path)
     if state.get("version") != CHECKPOINT_VERSION:
@@ -126,21 +111,6 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f"checkpoint version {state.get('version')!r}, not {CHECKPOINT_VERSION}", where=path, hint=hint
         )
     return Checkpoint(path, state)
-
-
-def _load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError, IndexError):
-        return None
-
-
-def _instead_of(damaged: Path) -> str:
-    """What to do without a checkpoint: go on from the newest whole one beside it."""
-    for path in sorted(damaged.parent.glob("step-*.pt"), reverse=True):
-        if path != damaged and _load(path) is not None:
-            return f"{path.name} beside it is whole: copy it to {LAST} to go on from there"
-    return "no other in its folder is whole: begin a new run"
 
 
 def load_model(checkpoint: Checkpoint, *, trained: bool = True) -> DenseModel:

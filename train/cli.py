@@ -15,7 +15,6 @@ from vice.data_specs.errors import run_command
 from vice.train.config import TrainConfig
 from vice.train.config_files import load_config, presets
 from vice.train.preflight import check
-from vice.train.slurm import torch_variables
 from vice.train.weight_source import check_weights, has_begun
 
 app = typer.Typer(
@@ -43,16 +42,11 @@ def launch_command(
     ] = None,
     nnodes: Annotated[str, typer.Option(help="Nodes, as N or MIN:MAX.")] = "1",
     endpoint: Annotated[str, typer.Option(help="host:port where several nodes meet.")] = "",
-    max_restarts: Annotated[
-        int, typer.Option(min=0, help="How often to go on from the last checkpoint after a process has died.")
-    ] = 3,
 ) -> None:
     """Train a preset or a configuration on shards.
 
     Example: vice-train launch scenes-demo --shards shards/train --run-dir runs/scenes epochs=20
     """
-    # under srun every task runs this command: it is one of the processes, as under torchrun
-    os.environ.update(torch_variables(os.environ))
     resolved = load_config(config, [*(overrides or []), *([] if weights is None else [f"model.weights={weights}"])])
     check(resolved, shards, run_dir, num_processes=nproc or 1)
     check_weights(resolved, run_dir)
@@ -64,15 +58,7 @@ def launch_command(
     told = None if has_begun(run_dir) else prepare(resolved.model)
     if told and os.environ.get("RANK", "0") == "0":
         print(told)
-    launch(
-        resolved,
-        shards,
-        run_dir,
-        num_processes=nproc,
-        nodes=nnodes,
-        endpoint=endpoint,
-        max_restarts=max_restarts,
-    )
+    launch(resolved, shards, run_dir, num_processes=nproc, nodes=nnodes, endpoint=endpoint)
     if os.environ.get("RANK", "0") != "0":
         return
     last = run_dir / CHECKPOINT_FOLDER / LAST

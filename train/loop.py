@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,7 +37,6 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
     state = new_state(config, shards, process)
     if not restore_state(state, run_dir):
         initialise(state.model.dense.encoder, config.model)
-    _tell_restart(state)
     meter = Meter(config.assignment.num_concepts, process.device)
     views_per_step = config.global_batch * config.views.num_views
     with ExitStack() as stack:
@@ -74,10 +71,3 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
 def _is_due(state: TrainState, every: int) -> bool:
     """Whether what is done so often, and after the last step, is to be done now; 0 is never."""
     return every > 0 and (state.step % every == 0 or state.step == state.num_steps)
-
-
-def _tell_restart(state: TrainState) -> None:
-    """Say that a process has died, where an elastic launcher started all of them again."""
-    count, most = (os.environ.get(f"TORCHELASTIC_{name}", "0") for name in ("RESTART_COUNT", "MAX_RESTARTS"))
-    if state.process.rank == 0 and count != "0":
-        print(f"a process has died: restart {count} of {most}, from step {state.step}", file=sys.stderr, flush=True)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from vice.data_specs.errors import InputError
@@ -16,7 +13,6 @@ from vice.train.config import TrainConfig
 
 CONFIG_FILE = "config.json"
 _ASIDE = "config.tmp"
-_LOCK = ".lock"
 
 
 def read_run_config(run_dir: Path) -> TrainConfig:
@@ -46,17 +42,12 @@ def check_run(run_dir: Path, config: TrainConfig) -> None:
         if changed:
             hint = "use another --run-dir, or the run's own settings"
             raise InputError(f"{run_dir} is a run of another configuration", where="; ".join(changed), hint=hint)
-    elif run_dir.exists() and (not run_dir.is_dir() or _others(run_dir)):
+    elif run_dir.exists() and (not run_dir.is_dir() or any(path.name != _ASIDE for path in run_dir.iterdir())):
         raise InputError("not empty and not a run", where=run_dir, hint="give a new folder as --run-dir")
 
 
-def _others(run_dir: Path) -> bool:
-    """Whether there is anything but a configuration, which another process may just have written."""
-    return any(path.name not in {_ASIDE, CONFIG_FILE} for path in run_dir.iterdir())
-
-
 def open_run(run_dir: Path, config: TrainConfig) -> None:
-    """Make the run's folder with its config.json, or check that it is this configuration's; what may change is noted.
+    """Make the run's folder with its config.json, or check that it is this configuration's; a new cache is noted.
 
     Raises:
         InputError: see `check_run`.
@@ -72,19 +63,3 @@ def open_run(run_dir: Path, config: TrainConfig) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.rename(path)
-
-
-@contextmanager
-def hold_run(run_dir: Path) -> Iterator[None]:
-    """Be the only one that trains in a run's folder; the lock ends with the process.
-
-    Raises:
-        InputError: another process does.
-    """
-    with (run_dir / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            hint = "wait for it or stop it, or use another --run-dir"
-            raise InputError("another process trains in this run", where=run_dir, hint=hint) from None
-        yield
