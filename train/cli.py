@@ -36,18 +36,31 @@ def launch_command(
     ] = None,
     nnodes: Annotated[str, typer.Option(help="Nodes, as N or MIN:MAX.")] = "1",
     endpoint: Annotated[str, typer.Option(help="host:port where several nodes meet.")] = "",
+    max_restarts: Annotated[
+        int, typer.Option(min=0, help="How often processes that die are started again, from the last checkpoint.")
+    ] = 3,
 ) -> None:
-    """Train a preset or a configuration on shards.
+    """Train a preset or a configuration on shards; under torchrun or srun as one of its processes.
 
     Example: vice-train launch scenes-demo --shards shards/train --run-dir runs/scenes epochs=20
     """
     resolved = load_config(config, overrides or [])
     check(resolved, shards, run_dir, num_processes=nproc or 1)
+    # a wrong address is told in one line, not also in torch's warnings of every attempt
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # torch takes seconds to import; by now the command is known to be right
     from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
     from vice.train.launch import launch
 
-    launch(resolved, shards, run_dir, num_processes=nproc, nodes=nnodes, endpoint=endpoint)
+    launch(
+        resolved,
+        shards,
+        run_dir,
+        num_processes=nproc,
+        nodes=nnodes,
+        endpoint=endpoint,
+        max_restarts=max_restarts,
+    )
     if os.environ.get("RANK", "0") != "0":
         return
     last = run_dir / CHECKPOINT_FOLDER / LAST
