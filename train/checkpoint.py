@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vice.data_specs.errors import InputError
+from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.validation import parse
 from vice.train.config import TrainConfig
 from vice.train.model import DenseModel, RegionModel, build_model
+from vice.train.run_dir import CHECKPOINT_FOLDER, LAST, resume_point
 from vice.train.weights import initialise
 
 CHECKPOINT_FORMAT = "vice-checkpoint"
 CHECKPOINT_VERSION = 2
-CHECKPOINT_FOLDER = "checkpoints"
-LAST = "last.pt"
+_NUMBERED = "step-*.pt"
 
 
 class CheckpointInfo(NamedTuple):
@@ -66,24 +66,50 @@ def save_checkpoint(run_dir: Path, state: dict[str, Any], *, keep: int) -> Path:
         run_dir: the run's folder.
         state: tensors, numbers, strings, lists and dictionaries only; must have `step`.
         keep: numbered checkpoints kept.
+
+    Raises:
+        WorkError: it cannot be written, as on a full disk; the checkpoints before it stay.
     """
     folder = run_dir / CHECKPOINT_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state['step']:08d}.pt"
     aside = folder / ".writing.tmp"
-    with aside.open("wb") as file:
-        torch.save({"format": CHECKPOINT_FORMAT, "version": CHECKPOINT_VERSION, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
-    # a second name for the same bytes: last.pt is replaced in one step and costs no space
-    link = folder / ".last.tmp"
-    link.unlink(missing_ok=True)
-    link.hardlink_to(path)
-    link.rename(folder / LAST)
-    for old in sorted(folder.glob("step-*.pt"))[:-keep]:
+    try:
+        with aside.open("wb") as file:
+            torch.save({"format": CHECKPOINT_FORMAT, "version": CHECKPOINT_VERSION, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+        _point_last_at(path)
+    except (OSError, RuntimeError) as error:
+        # torch tells a failed write as a RuntimeError of its archive; half a checkpoint only takes room
+        aside.unlink(missing_ok=True)
+        hint = f"make room there and launch again, which goes on from {resume_point(run_dir)}"
+        raise WorkError("cannot write the checkpoint", where=f"{path} ({_cause(error)})", hint=hint) from None
+    for old in sorted(folder.glob(_NUMBERED))[:-keep]:
         old.unlink()
     return path
+
+
+def _point_last_at(path: Path) -> None:
+    """Make `last.pt` a second name for the same bytes: it is replaced in one step and costs no space."""
+    link = path.parent / ".last.tmp"
+    link.unlink(missing_ok=True)
+    link.hardlink_to(path)
+    link.rename(path.parent / LAST)
+    # names are safe from a power cut only when their folder is
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _cause(error: BaseException) -> str:
+    """The operating system's words for a failed write, which torch may have wrapped; else the error's own."""
+    while not isinstance(error, OSError) and (error.__cause__ or error.__context__):
+        error = error.__cause__ or error.__context__
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -97,12 +123,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(
             "no such checkpoint", where=path, hint="it lies in RUN/checkpoints/last.pt after vice-train launch"
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError, IndexError):
-        raise InputError(
-            "not readable as a checkpoint", where=path, hint="take an earlier one of the same folder"
-        ) from None
+    state = _load(path)
+    if state is None:
+        raise InputError("not readable as a checkpoint", where=path, hint=_hint_for_damaged(path))
     if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
         raise InputError("not a checkpoint of vice-train", where=path)
     if state.get("version") != CHECKPOINT_VERSION:
@@ -111,6 +134,24 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f"checkpoint version {state.get('version')!r}, not {CHECKPOINT_VERSION}", where=path, hint=hint
         )
     return Checkpoint(path, state)
+
+
+def _load(path: Path) -> Any:
+    """What a file holds, on the CPU; None where it cannot be read."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError, IndexError):
+        return None
+
+
+def _hint_for_damaged(path: Path) -> str:
+    """Name the newest numbered checkpoint that can be read, and how to go on from it."""
+    for other in sorted(path.parent.glob(_NUMBERED), reverse=True):
+        if other != path and _load(other) is not None:
+            if path.name == LAST:
+                return f"{other.name} is the newest that is; go on from it with: ln -f {other} {path}"
+            return f"{other.name} of the same folder is the newest that is"
+    return "no other one of its folder is either: start a new run" if path.name == LAST else "take another one"
 
 
 def load_model(checkpoint: Checkpoint, *, trained: bool = True) -> DenseModel:

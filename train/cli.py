@@ -42,23 +42,36 @@ def launch_command(
     ] = None,
     nnodes: Annotated[str, typer.Option(help="Nodes, as N or MIN:MAX.")] = "1",
     endpoint: Annotated[str, typer.Option(help="host:port where several nodes meet.")] = "",
+    max_restarts: Annotated[
+        int, typer.Option(min=0, help="How often processes that die are started again, from the last checkpoint.")
+    ] = 3,
 ) -> None:
-    """Train a preset or a configuration on shards.
+    """Train a preset or a configuration on shards; under torchrun or srun as one of its processes.
 
     Example: vice-train launch scenes-demo --shards shards/train --run-dir runs/scenes epochs=20
     """
     resolved = load_config(config, [*(overrides or []), *([] if weights is None else [f"model.weights={weights}"])])
     check(resolved, shards, run_dir, num_processes=nproc or 1)
     check_weights(resolved, run_dir)
+    # a wrong address is told in one line, not also in torch's warnings of every attempt
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # torch takes seconds to import; by now the command is known to be right
     from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
     from vice.train.launch import launch
     from vice.train.weights import prepare
 
     told = None if has_begun(run_dir) else prepare(resolved.model)
-    if told and os.environ.get("RANK", "0") == "0":
+    if told and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
         print(told)
-    launch(resolved, shards, run_dir, num_processes=nproc, nodes=nnodes, endpoint=endpoint)
+    launch(
+        resolved,
+        shards,
+        run_dir,
+        num_processes=nproc,
+        nodes=nnodes,
+        endpoint=endpoint,
+        max_restarts=max_restarts,
+    )
     if os.environ.get("RANK", "0") != "0":
         return
     last = run_dir / CHECKPOINT_FOLDER / LAST

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
+from vice.data_specs.errors import InputError, WorkError
 from vice.pipeline.loader.loader import MOST_THREADS
+
+MEETING_SECONDS = 60
+"""How long processes wait until the address answers where they meet."""
 
 
 class Process(NamedTuple):
@@ -21,10 +27,15 @@ class Process(NamedTuple):
 
 
 def start() -> Process:
-    """Join the process group that the launcher describes (NCCL on GPUs, gloo on the CPU); one process joins none."""
+    """Join the process group that the launcher describes (NCCL on GPUs, gloo on the CPU); one process joins none.
+
+    Raises:
+        InputError: there is no GPU for this process.
+        WorkError: the address where the processes meet does not answer.
+    """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        device = torch.device("cuda", gpu_of(int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()))
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
@@ -32,8 +43,38 @@ def start() -> Process:
         # is as fast as two (34 and 35 views/s on quiet cores), and suffers less from whatever else runs there
         torch.set_num_threads(_share_of(len(os.sched_getaffinity(0)) - 1))
     if world_size > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        _join("nccl" if device.type == "cuda" else "gloo")
     return Process(rank, world_size, device)
+
+
+def gpu_of(local_rank: int, num_gpus: int) -> int:
+    """Which of the GPUs that a process sees is its own: the only one (Slurm may show no other), or the rank's.
+
+    Raises:
+        InputError: there are more processes than GPUs.
+    """
+    if num_gpus > 1 and local_rank >= num_gpus:
+        hint = f"start {num_gpus} processes a node or fewer"
+        raise InputError(f"no GPU for process {local_rank} of this node, which has {num_gpus}", hint=hint)
+    return local_rank if num_gpus > 1 else 0
+
+
+def _join(backend: str) -> None:
+    """Meet the other processes at MASTER_ADDR; torch itself would wait there for half an hour."""
+    address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    try:
+        store, rank, world_size = next(rendezvous("env://", timeout=timedelta(seconds=MEETING_SECONDS)))
+    except (dist.DistNetworkError, dist.DistStoreError):
+        hint = "MASTER_ADDR must be the host of process 0, MASTER_PORT free there and open to the others"
+        raise WorkError("the processes cannot meet", where=address, hint=hint) from None
+    # from here on a slow process is no sign of a wrong address
+    store.set_timeout(dist.default_pg_timeout)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
+
+
+def is_lost_peer(error: Exception) -> bool:
+    """Whether a collective failed since another process is gone."""
+    return is_distributed() and (isinstance(error, dist.DistError) or "onnection closed by peer" in str(error))
 
 
 def loader_threads() -> int:
