@@ -97,6 +97,7 @@ def hold_run(run_dir: Path) -> Iterator[None]:
     Raises:
         InputError: another process does.
     """
+    run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / _LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
