@@ -20,7 +20,7 @@ PATIENCE_LINES = 3
 """Lines in a row that must show a sign: one line may be a few steps of odd pictures."""
 PATIENCE_STEPS = 20
 """Steps that these lines must cover at least, for runs that log every step."""
-LEAST_USAGE = 0.2
+LEAST_USAGE = 0.3
 """Share of the concepts, or of the regions where these are fewer, that a working run uses. Optimal transport and
 k-means both spread regions evenly: healthy runs measured 0.7 to 1, a network driven into collapse 0.19."""
 LEAST_CONCEPTS = 1.5

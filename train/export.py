@@ -161,6 +161,8 @@ def _write_weights(folder: Path, model: RegionModel, description: dict[str, Any]
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
     # the description travels in the file too: one that is passed on alone can still be read
     save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt", "description": json.dumps(description)})
+    # its writer makes files that only the owner can read
+    (folder / WEIGHTS_FILE).chmod(0o644)
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     for path in folder.iterdir():
         with path.open("rb") as file:

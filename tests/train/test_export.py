@@ -43,11 +43,10 @@ def no_onnx(monkeypatch):
 @pytest.mark.parametrize(
     "model",
     [
-        {"output_stride": 16},
         {"output_stride": 8, "decoder": "deeplabv3plus", "activation_checkpointing": True},
         {"encoder": "eva02_tiny_patch14_224", "output_stride": 16},
     ],
-    ids=["fpn", "deeplabv3plus", "vit"],
+    ids=["resnet-deeplabv3plus", "vit-fpn"],
 )
 def test_onnx_agrees_with_torch_at_other_sizes(model, tmp_path):
     run = saved(tmp_path / "run", **model)

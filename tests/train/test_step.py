@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,16 +126,6 @@ def test_bf16_on_the_cpu_gives_a_finite_gradient_near_the_float32_one(scene_shar
         losses.append(compute_gradient(run, next(run.loader)).loss)
         assert all(torch.isfinite(parameter.grad).all() for parameter in run.model.parameters())
     torch.testing.assert_close(losses[0], losses[1], atol=0.05, rtol=0)
-
-
-def test_a_compiled_network_gives_the_same_gradient_and_the_same_names(scene_shards, monkeypatch):
-    """As graphs that torch.compile finds, without its code generation, which takes minutes."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))
-    plain, compiled = (begin(scene_shards["train"], config(compile=compile_it)) for compile_it in (False, True))
-    losses = [compute_gradient(run, next(run.loader)).loss for run in (plain, compiled)]
-    assert torch.equal(*losses) and plain.model.state_dict().keys() == compiled.model.state_dict().keys()
-    for ours, theirs in zip(plain.model.parameters(), compiled.model.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 if __name__ == "__main__":
