@@ -67,6 +67,8 @@ def test_wrong_keys_and_layers_of_a_run(scene_shards, tmp_path):
     shards, run_dir = scene_shards["train"], tmp_path / "run"
     assert "unknown setting 'views.zise' (choices: " in launch(shards, run_dir, "views.zise=3")
     assert "stored: slic:12, slic:20" in launch(shards, run_dir, "views.regions=slic:31")
+    assert "7000 concepts cannot be filled by the" in launch(shards, run_dir, "assignment.num_concepts=7000")
+    assert "no such file of weights" in launch(shards, run_dir, "--weights", tmp_path / "none.pth")
     assert "global batch" in launch(shards, run_dir, "global_batch=3", "--nproc", "2")
     assert not run_dir.exists()
 
