@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -46,11 +48,10 @@ def launch_command(
     """
     resolved = load_config(config, overrides or [])
     check(resolved, shards, run_dir, num_processes=nproc or 1)
-    # a wrong address is told in one line, not also in torch's warnings of every attempt
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # torch takes seconds to import; by now the command is known to be right
-    from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
-    from vice.train.launch import launch
+    with _torch_quiet() if endpoint else nullcontext():
+        from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
+        from vice.train.launch import launch
 
     launch(
         resolved,
@@ -67,6 +68,20 @@ def launch_command(
     info = read_checkpoint(last).info
     print(f"trained {info.name}: {info.step} of {info.num_steps} steps, {info.views_seen} views -> {last}")
     print(f"next: vice-eval linear {last} --train {shards} --val VAL_SHARDS --run-dir {run_dir / 'eval'}")
+
+
+@contextmanager
+def _torch_quiet() -> Iterator[None]:
+    """Import torch such that it writes no page on an address that does not answer; training processes still may."""
+    name = "TORCH_CPP_LOG_LEVEL"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "FATAL"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 @app.command("presets")
