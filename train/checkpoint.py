@@ -82,10 +82,13 @@ def save_checkpoint(run_dir: Path, state: dict[str, Any], *, keep: int) -> Path:
         aside.rename(path)
         _point_last_at(path)
     except (OSError, RuntimeError) as error:
-        # torch tells a failed write as a RuntimeError of its archive; half a checkpoint only takes room
+        # half a checkpoint only takes room
         aside.unlink(missing_ok=True)
+        failed = _failed_write(error)
+        if failed is None:
+            raise
         hint = f"make room there and launch again, which goes on from {resume_point(run_dir)}"
-        raise WorkError("cannot write the checkpoint", where=f"{path} ({_cause(error)})", hint=hint) from None
+        raise WorkError("cannot write the checkpoint", where=f"{path} ({failed.strerror})", hint=hint) from None
     for old in sorted(folder.glob(_NUMBERED))[:-keep]:
         old.unlink()
     return path
@@ -105,11 +108,11 @@ def _point_last_at(path: Path) -> None:
         os.close(folder)
 
 
-def _cause(error: BaseException) -> str:
-    """The operating system's words for a failed write, which torch may have wrapped; else the error's own."""
-    while not isinstance(error, OSError) and (error.__cause__ or error.__context__):
+def _failed_write(error: BaseException | None) -> OSError | None:
+    """The operating system's error among those that led to this one: torch adds one of its unfinished archive."""
+    while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
+    return error
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

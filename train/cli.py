@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -53,12 +55,11 @@ def launch_command(
     resolved = load_config(config, [*(overrides or []), *([] if weights is None else [f"model.weights={weights}"])])
     check(resolved, shards, run_dir, num_processes=nproc or 1)
     check_weights(resolved, run_dir)
-    # a wrong address is told in one line, not also in torch's warnings of every attempt
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # torch takes seconds to import; by now the command is known to be right
-    from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
-    from vice.train.launch import launch
-    from vice.train.weights import prepare
+    with _torch_quiet() if endpoint else nullcontext():
+        from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
+        from vice.train.launch import launch
+        from vice.train.weights import prepare
 
     told = None if has_begun(run_dir) else prepare(resolved.model)
     if told and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
@@ -114,6 +115,20 @@ def _settings(config: TrainConfig) -> str:
     parts += [] if views.mask_share else ["unmasked"]
     parts += [] if config.assignment.method == "swav" else [config.assignment.method]
     return "  ".join(parts)
+
+
+@contextmanager
+def _torch_quiet() -> Iterator[None]:
+    """Import torch such that it writes no page on an address that does not answer; training processes still may."""
+    name = "TORCH_CPP_LOG_LEVEL"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "FATAL"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def main() -> None:

@@ -7,9 +7,14 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 
 import torch
+import torch.distributed as dist
+from torch.distributed import TCPStore
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import RendezvousError
@@ -112,16 +117,38 @@ def _check_endpoint(endpoint: str) -> None:
     host, _, port = endpoint.rpartition(":")
     if not host or not port.isdigit() or int(port) >= 2**16:
         raise InputError("not an address", where=f"--endpoint {endpoint}", hint="write host:port, as in node1:29400")
+    host = host.strip("[]")
     try:
-        socket.getaddrinfo(host.strip("[]"), int(port))
+        socket.getaddrinfo(host, int(port))
     except OSError:
         hint = "give a host that this one knows"
         raise InputError("no such host", where=f"--endpoint {endpoint}", hint=hint) from None
+    if not _may_be_store(host, int(port)):
+        hint = "give a port that is free on that host"
+        raise InputError("another program listens", where=f"--endpoint {endpoint}", hint=hint)
+
+
+def _may_be_store(host: str, port: int) -> bool:
+    """Whether nothing listens there yet, or another node's launcher; a silent listener would be waited for for ever."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return True
+    met = []
+    # a thread, since torch's attempt has no end where nothing is answered
+    attempt = Thread(target=_meet, args=(host, port, met), daemon=True)
+    attempt.start()
+    attempt.join(MEETING_SECONDS)
+    return bool(met)
+
+
+def _meet(host: str, port: int, met: list[TCPStore]) -> None:
+    with suppress(dist.DistError):
+        met.append(TCPStore(host, port, is_master=False, timeout=timedelta(seconds=MEETING_SECONDS)))
 
 
 def _start_processes(settings: LaunchConfig, shards_dir: str, run_dir: Path) -> None:
-    # the launcher's own report of a failed child is a page long; ours is one line
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    _silence_elastic()
     command = ["-m", "vice.train.worker", shards_dir, str(run_dir)]
     try:
         elastic_launch(settings, sys.executable)(*command)
@@ -133,6 +160,13 @@ def _start_processes(settings: LaunchConfig, shards_dir: str, run_dir: Path) -> 
         what = "the nodes did not meet: nothing answers, or not all of them came"
         hint = "start the same command on every node, with one node's host and a free port"
         raise WorkError(what, where=f"--endpoint {settings.rdzv_endpoint}", hint=hint) from None
+
+
+def _silence_elastic() -> None:
+    """No reports of torch's launcher, which are pages long where ours are one line; each module has its own logger."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _reason(error: ChildFailedError, run_dir: Path, max_restarts: int) -> ViceError:
