@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -105,7 +106,8 @@ def presets_command() -> None:
     table = Table("preset", "what it trains, and the paper's row", box=None, header_style="bold", pad_edge=False)
     for name, config in presets().items():
         table.add_row(name, Text.assemble(_settings(config), "\n", (config.paper, "dim")))
-    Console().print(table)
+    # a file or a pipe has no width that lines must be broken at
+    (Console() if sys.stdout.isatty() else Console(width=200)).print(table)
 
 
 def _settings(config: TrainConfig) -> str:

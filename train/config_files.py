@@ -16,6 +16,9 @@ from vice.train.config import TrainConfig
 EXTENDS = "extends"
 """Key of a file: the preset, or the file beside it, whose values it changes."""
 
+OWN = frozenset({"name", "paper"})
+"""What a file does not take from the one it extends: with other values it is another run, and no row of the paper."""
+
 
 def presets() -> dict[str, TrainConfig]:
     """All presets by name, sorted."""
@@ -26,7 +29,8 @@ def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> TrainConf
     """A preset by name or a YAML file by path, with `key.part=value` overrides.
 
     Raises:
-        InputError: no such preset, not YAML, an unknown key or a wrong value; lists the choices.
+        InputError: no such preset, not YAML, files that extend each other, an unknown key or a wrong value; lists the
+            choices.
     """
     page = _find(preset_or_file, beside=Path())
     data = _resolve(page, ())
@@ -39,9 +43,12 @@ class _Page(NamedTuple):
     """A YAML file that was found."""
 
     where: str
+    """As errors name it."""
     text: str
     folder: Path
     """Where files that it extends are looked for."""
+    source: str
+    """One for each file, however its path is written."""
 
 
 def _preset_names() -> list[str]:
@@ -53,23 +60,38 @@ def _find(name: str, *, beside: Path) -> _Page:
     """A preset by name, or a file by its path from a folder."""
     if name in _preset_names():
         preset = resources.files("vice.train") / "presets" / f"{name}.yaml"
-        return _Page(f"preset {name}", preset.read_text(encoding="utf-8"), Path())
+        where = f"preset {name}"
+        return _Page(where, preset.read_text(encoding="utf-8"), Path(), source=where)
     path = beside / name
     if path.suffix in {".yaml", ".yml"} and path.is_file():
-        return _Page(str(path), path.read_text(encoding="utf-8"), path.parent)
-    hint = f"choose from {', '.join(_preset_names())}, or give a .yaml file"
-    raise InputError("unknown preset", where=repr(name), hint=hint)
+        return _Page(str(path), _text(path), path.parent, source=str(path.resolve()))
+    raise InputError("unknown preset", where=repr(name), hint=f"{_choices()}, or give a .yaml file")
 
 
-def _resolve(page: _Page, below: tuple[str, ...]) -> dict[str, Any]:
-    """A page's values over those that it extends."""
-    if page.where in below:
-        raise InputError("configurations extend each other", where=" -> ".join((*below, page.where)))
+def _choices() -> str:
+    return f"choose from {', '.join(_preset_names())}"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError("not text in UTF-8", where=path, hint="save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", where=path, hint="check its permissions") from None
+
+
+def _resolve(page: _Page, below: tuple[_Page, ...]) -> dict[str, Any]:
+    """A page's values over those that it extends; `below` are the pages that extend it."""
+    if page.source in {other.source for other in below}:
+        circle = " -> ".join(other.where for other in (*below, page))
+        raise InputError("configurations extend each other", where=circle, hint=f"extend a preset: {_choices()}")
     data = _yaml(page.text, page.where)
     base = data.pop(EXTENDS, None)
     if base is None:
         return data
-    return _merged(_resolve(_find(str(base), beside=page.folder), (*below, page.where)), data)
+    extended = _resolve(_find(str(base), beside=page.folder), (*below, page))
+    return _merged({key: value for key, value in extended.items() if key not in OWN}, data)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -97,10 +119,11 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if not equals or not path:
         raise InputError("not an override", where=repr(override), hint="write key=value, as in views.num_views=4")
     *parents, last = path.split(".")
-    for parent in parents:
+    for place, parent in enumerate(parents, start=1):
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise InputError(f"'{parent}' has no parts", where=repr(override), hint=f"set it whole: {parent}=value")
+            whole = ".".join(parents[:place])
+            raise InputError(f"'{whole}' has no parts", where=repr(override), hint=f"set it whole: {whole}=value")
     data[last] = _yaml_value(value, override)
 
 

@@ -64,22 +64,33 @@ def test_the_papers_rows_are_there_with_its_settings():
     assert all(config.paper for config in presets().values())
 
 
+AUTHORS = {
+    # view size, concepts, warm-up, epochs, weights
+    "cityscapes-low-authors": (256, 27, 0.02, 24, "tv_in1k"),
+    "coco-low-authors": (256, 27, 0.02, 4, "tv_in1k"),
+    "cityscapes-high-authors": (416, 128, 0.0067, 12, "tv_in1k"),
+    "coco-high-authors": (416, 128, 0.0067, 12, "tv_in1k"),
+}
+"""As their published files have them, but for 400 px, which is no multiple of 32."""
+
+
 def test_the_authors_presets_have_the_authors_values():
     authors = {name: config for name, config in presets().items() if name.endswith("-authors")}
-    assert set(authors) == {"cityscapes-low-authors", "cityscapes-high-authors", "coco-high-authors"}
+    assert set(authors) == set(AUTHORS)
     for name, config in authors.items():
+        found = (config.views.size, config.assignment.num_concepts, config.optimiser.warmup, config.epochs)
+        assert (*found, config.model.weights) == AUTHORS[name], name
         assert config.views.resize == (0.5, 1.5) and config.assignment.normalize == "region", name
-        assert config.views.regions == "slic:20,iterations=5", name
-        assert config.assignment.freeze_concepts_steps == 313, name
+        assert config.views.regions == "slic:20,iterations=5" and config.model.output_stride == 8, name
+        assert config.assignment.freeze_concepts_steps == 313 and config.assignment.queue_length == 5000, name
         # 0.02 to 0.32 to 0.00032 at 128 pictures
         assert config.peak_learning_rate == pytest.approx(0.32) and config.optimiser.final == 0.001, name
-    assert authors["cityscapes-low-authors"].assignment.num_concepts == 27
 
 
-def test_the_list_has_two_lines_for_each_in_100_columns(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
+def test_the_list_has_two_lines_for_each_in_100_columns_whatever_it_is_written_to(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")  # of the terminal that a pipe is opened in
     printed = CliRunner().invoke(app, ["presets"]).stdout.splitlines()
-    assert len(printed) == 1 + 2 * len(NAMES)
+    assert len(printed) == 1 + 2 * len(NAMES) and max(map(len, printed)) <= 100
     for name, config in presets().items():
         (place,) = (number for number, row in enumerate(printed) if row.split()[0] == name)
         assert config.model.encoder in printed[place] and config.paper == printed[place + 1].strip()
@@ -94,14 +105,32 @@ def test_a_file_changes_single_values_of_what_it_extends(tmp_path):
     assert "extends" not in config.model_dump()
 
 
-def test_unknown_bases_and_circles_are_told(tmp_path):
+def test_name_and_the_papers_row_are_a_files_own(tmp_path):
+    """With other values it is not the paper's run, and may not pass for it."""
+    page = tmp_path / "mine.yaml"
+    page.write_text("extends: cityscapes-low\nepochs: 2\n")
+    with pytest.raises(InputError, match=r"'name': Field required: .*mine\.yaml"):
+        load_config(str(page))
+    page.write_text("extends: cityscapes-low\nname: mine\nepochs: 2\n")
+    assert load_config(str(page)).paper == ""
+
+
+@pytest.mark.parametrize("back", ["a.yaml", "./a.yaml", "../{folder}/a.yaml"])
+def test_circles_are_told_however_paths_are_written(back, tmp_path):
     (tmp_path / "a.yaml").write_text("extends: b.yaml\nname: a\n")
-    (tmp_path / "b.yaml").write_text("extends: a.yaml\nname: b\n")
-    with pytest.raises(InputError, match=r"extend each other: .*a\.yaml -> .*b\.yaml -> .*a\.yaml"):
+    (tmp_path / "b.yaml").write_text(f"extends: {back.format(folder=tmp_path.name)}\nname: b\n")
+    circle = r"extend each other: .*a\.yaml -> .*b\.yaml -> .*a\.yaml; extend a preset: choose from camvid-cpu, "
+    with pytest.raises(InputError, match=circle):
         load_config(str(tmp_path / "a.yaml"))
+
+
+def test_what_cannot_be_extended_is_told(tmp_path):
     (tmp_path / "c.yaml").write_text("extends: cityscapes\nname: c\n")
     with pytest.raises(InputError, match=r"unknown preset: 'cityscapes'; choose from camvid-cpu, cityscapes-high,"):
         load_config(str(tmp_path / "c.yaml"))
+    (tmp_path / "d.yaml").write_bytes(b"name: \xff\n")
+    with pytest.raises(InputError, match=r"not text in UTF-8: .*d\.yaml"):
+        load_config(str(tmp_path / "d.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +139,7 @@ def test_unknown_bases_and_circles_are_told(tmp_path):
         ("model.output_stride=7", r"'model.output_stride': .*8, 16 or 32"),
         ("assignment.method=foo", r"'assignment.method': .*'swav' or 'kmeans'"),
         ("model.weights=5", r"'model.weights': .*string"),
+        ("model.weights.x=5", r"'model.weights' has no parts: .*set it whole: model.weights=value"),
         ("precision=fp16", r"'precision': .*'fp32' or 'bf16'"),
         ("micro_batches=0", r"'micro_batches': .*greater than or equal to 1"),
     ],
