@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import timm
 import torch
 from sharding import blobs, jpeg, shard_serially
 from typer.testing import CliRunner
@@ -62,6 +63,13 @@ def test_the_papers_rows_are_there_with_its_settings():
         assert config.views.size == (512 if "high" in name else 256), name
         assert config.epochs == (4 if name.startswith("coco") else 24), name
     assert all(config.paper for config in presets().values())
+
+
+def test_each_presets_weights_are_a_public_checkpoint_of_its_encoder():
+    for name, config in presets().items():
+        model = config.model
+        assert model.weights == "none" or f"{model.encoder}.{model.weights}" in timm.list_pretrained(), name
+    assert presets()["coco-high"].model.weights == "tv2_in1k"  # torchvision's of 600 epochs
 
 
 AUTHORS = {
