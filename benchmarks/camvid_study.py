@@ -30,12 +30,12 @@ from vice.evaluate.linear import evaluate_linear
 from vice.evaluate.options import ClusterOptions, Drawing, KMeansSettings, LinearOptions
 from vice.evaluate.scenes import open_pair
 from vice.pipeline.shards import Shards
-from vice.train.checkpoint import load_model, read_checkpoint
 from vice.train.config import TrainConfig
 from vice.train.config_files import load_config
 from vice.train.distributed import Process
 from vice.train.loop import train
-from vice.train.run_dir import open_run
+from vice.train.records.checkpoint import load_model, read_checkpoint
+from vice.train.records.run_dir import open_run
 
 ROWS: dict[str, list[str]] = {
     "base": [],
