@@ -4,6 +4,8 @@
         --regions slic:10 --regions slic:20 --regions slic:40      (and the same for val)
     python benchmarks/camvid_study.py --shards OUT --output STUDY [--views 12800] [--seeds 0 1 2] [--rows ROW ...]
 
+    python benchmarks/camvid_study.py --shards OUT --output STUDY --speed     views/s of every row, on quiet cores
+
 Every row differs from `base` in one setting. Run again, it goes on where it was stopped, in training (from the last
 checkpoint) and between rows; another budget wants another folder. STUDY/table.md is written anew after every
 result: linear and cluster mIoU on val by row over the seeds, views/s and wall time, and `base` over the views seen.
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -30,12 +33,12 @@ from vice.evaluate.linear import evaluate_linear
 from vice.evaluate.options import ClusterOptions, Drawing, KMeansSettings, LinearOptions
 from vice.evaluate.scenes import open_pair
 from vice.pipeline.shards import Shards
-from vice.train.checkpoint import load_model, read_checkpoint
 from vice.train.config import TrainConfig
 from vice.train.config_files import load_config
 from vice.train.distributed import Process
 from vice.train.loop import train
-from vice.train.run_dir import open_run
+from vice.train.records.checkpoint import load_model, read_checkpoint
+from vice.train.records.run_dir import open_run
 
 ROWS: dict[str, list[str]] = {
     "base": [],
@@ -179,6 +182,25 @@ def _speed(run_dir: Path) -> dict[str, float]:
     return {"views_per_second": seen[-1] / seconds, "seconds": seconds}
 
 
+def speeds(study: Study, rows: Sequence[str], rounds: int = 3) -> str:
+    """Views a second of every row in the second half of 120 steps; medians of rounds in turn, in Markdown."""
+    found: dict[str, list[float]] = {row: [] for row in rows}
+    for _ in range(rounds):
+        for row in rows:
+            config = study.config(row, 0)
+            num_steps, half = 120, {"log_every": 60, "checkpoint_every": 120}
+            epochs = num_steps * config.global_batch / len(study.train)
+            config = config.model_copy(update={"epochs": epochs, **half})
+            with tempfile.TemporaryDirectory() as folder:
+                train(config, study.train, Path(folder), Process(0, 1, study.device))
+                line = json.loads((Path(folder) / "metrics.jsonl").read_text().splitlines()[-1])
+            found[row].append(line["views_per_second"])
+    lines = ["| | views/s, median (min–max) |", "|---|---|"]
+    for row, values in found.items():
+        lines.append(f"| {row} | {statistics.median(values):.0f} ({min(values):.0f}–{max(values):.0f}) |")
+    return "\n".join(lines) + "\n"
+
+
 def cells(rows: Sequence[str], seeds: Sequence[int]) -> Iterator[Cell]:
     """Everything to be known, so that a study that is cut off has whole seeds."""
     for seed in seeds:
@@ -236,6 +258,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=12800, help="views that every run sees")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--speed", action="store_true", help="measure views/s alone")
     given = parser.parse_args()
     if torch.cuda.is_available():
         device = torch.device("cuda")
@@ -243,6 +266,9 @@ def main() -> None:
         device = torch.device("cpu")
         torch.set_num_threads(max(1, machine()["cores"] - 1))
     study = Study(given.shards, given.output, given.views, device)
+    if given.speed:
+        print(speeds(study, given.rows))
+        return
     for cell in cells(given.rows, given.seeds):
         study.finish(cell)
         (given.output / "table.md").write_text(table(study, given.rows, given.seeds))

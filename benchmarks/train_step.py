@@ -56,7 +56,7 @@ def measure_pooling(
     shards: Path, *, size: int, regions: str, pictures: int, rounds: int, device: torch.device
 ) -> dict[str, float]:
     """Seconds of pooling, forward and backward, a view; and the peak of memory that it adds, in MiB, of all views."""
-    from vice.train.pooling import pool_regions, region_weights
+    from vice.train.network.pooling import pool_regions, region_weights
 
     _, batch = _ready(shards, size, pictures, device, regions=regions)
     most, cells = batch.region_ids.shape[1], size // 4

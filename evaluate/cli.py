@@ -150,7 +150,7 @@ def _open(checkpoint: Path, train: str, val: str, run_dir: Path, device: str, cl
 
     from vice.evaluate.encoders import checkpoint_encoders
     from vice.evaluate.record import open_record
-    from vice.train.checkpoint import read_checkpoint
+    from vice.train.records.checkpoint import read_checkpoint
 
     place = _device(device)
     loaded = read_checkpoint(checkpoint)

@@ -15,7 +15,7 @@ from torch import nn
 
 from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
 from vice.evaluate.names import COLOUR_POSITION, TRAINED, UNTRAINED
-from vice.train.checkpoint import Checkpoint, load_model
+from vice.train.records.checkpoint import Checkpoint, load_model
 
 STRIDE = 4
 """Picture pixels per cell of every embedding map."""

@@ -21,7 +21,7 @@ from vice.data_specs.results import (
     read_results,
     write_results,
 )
-from vice.train.checkpoint import Checkpoint
+from vice.train.records.checkpoint import Checkpoint
 
 LIBRARIES = ("vice-dense", "torch", "numpy", "scipy", "faiss-gpu", "faiss-cpu", "opencv-contrib-python")
 CURVE_POINTS = 400

@@ -12,6 +12,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # several processes test beside each other: threads of torch that wait for each other by spinning would take the
+    # cores from the other processes' threads
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from photographs import data_folder
 from s3_server import s3_server
 

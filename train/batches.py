@@ -10,11 +10,11 @@ from torch import Tensor
 from vice.pipeline.loader.batch import Batch, BatchFormat
 from vice.pipeline.loader.loader import ViewLoader
 from vice.pipeline.shards import Shards
+from vice.train.assignment.offline_kmeans import RegionsOfStep
 from vice.train.config import TrainConfig
 from vice.train.distributed import Process, loader_threads
-from vice.train.model import RegionModel, map_size
-from vice.train.offline_kmeans import RegionsOfStep
-from vice.train.pooling import region_weights
+from vice.train.network.model import RegionModel, map_size
+from vice.train.network.pooling import region_weights
 
 
 def make_loader(config: TrainConfig, shards: Shards, process: Process) -> ViewLoader:

@@ -17,8 +17,8 @@ from rich.text import Text
 from vice.data_specs.errors import run_command
 from vice.train.config import TrainConfig
 from vice.train.config_files import load_config, presets
-from vice.train.preflight import check
-from vice.train.weight_source import check_weights, has_begun
+from vice.train.launching.preflight import check
+from vice.train.network.weight_source import check_weights, has_begun
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Train dense features on shards of vice-prep."
@@ -58,9 +58,9 @@ def launch_command(
     check_weights(resolved, run_dir)
     # torch takes seconds to import; by now the command is known to be right
     with _torch_quiet() if endpoint else nullcontext():
-        from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
-        from vice.train.launch import launch
-        from vice.train.weights import prepare
+        from vice.train.launching.launch import launch
+        from vice.train.network.weights import prepare
+        from vice.train.records.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
 
     told = None if has_begun(run_dir) else prepare(resolved.model)
     if told and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":

@@ -24,9 +24,9 @@ from torch.export import Dim
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
 from vice.data_specs.validation import parse
-from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, Checkpoint, load_region_model, read_checkpoint
 from vice.train.config import TrainConfig
-from vice.train.model import OUTPUT_STRIDE, RegionModel, build_model
+from vice.train.network.model import OUTPUT_STRIDE, RegionModel, build_model
+from vice.train.records.checkpoint import CHECKPOINT_FOLDER, LAST, Checkpoint, load_region_model, read_checkpoint
 
 WEIGHTS_FILE, DESCRIPTION_FILE, ONNX_FILE = "model.safetensors", "model.json", "model.onnx"
 EXPORT_FORMAT, EXPORT_VERSION = "vice-model", 1

@@ -11,13 +11,13 @@ from vice.train.config import TrainConfig
 from vice.train.distributed import Process
 from vice.train.finite import require_finite
 from vice.train.memory import explained_out_of_memory
-from vice.train.meter import Meter
+from vice.train.network.weights import initialise
 from vice.train.optimiser import learning_rate
-from vice.train.run_log import RunLog
-from vice.train.sketch import sketch_step
+from vice.train.records.meter import Meter
+from vice.train.records.run_log import RunLog
+from vice.train.records.sketch import sketch_step
 from vice.train.state import TrainState, new_state, restore_state, save_state
 from vice.train.step import compute_gradient, update
-from vice.train.weights import initialise
 
 
 def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) -> TrainState:

@@ -16,15 +16,15 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import difference
 from vice.pipeline.loader.loader import ViewLoader
 from vice.pipeline.shards import Shards
-from vice.train.assignment import Assignment
+from vice.train.assignment.method import Assignment
+from vice.train.assignment.offline_kmeans import KMeansAssignment
+from vice.train.assignment.swav import SwavAssignment
 from vice.train.batches import first_views, make_loader
-from vice.train.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint, save_checkpoint
 from vice.train.config import TrainConfig
 from vice.train.distributed import Process
-from vice.train.model import RegionModel, build_model
-from vice.train.offline_kmeans import KMeansAssignment
+from vice.train.network.model import RegionModel, build_model
 from vice.train.optimiser import build_optimiser
-from vice.train.swav import SwavAssignment
+from vice.train.records.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint, save_checkpoint
 
 
 @dataclass

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vice.pipeline.loader.batch import Batch
-from vice.train.assignment import FirstView
+from vice.train.assignment.method import FirstView
 from vice.train.batches import positions_of
 from vice.train.distributed import sum_over_processes
 from vice.train.loss import swapped_prediction_loss
-from vice.train.model import map_size
-from vice.train.pooling import region_weights, usable_regions
+from vice.train.network.model import map_size
+from vice.train.network.pooling import region_weights, usable_regions
 from vice.train.state import TrainState
 
 

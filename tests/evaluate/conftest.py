@@ -87,9 +87,9 @@ def val(tiny) -> Shards:
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory, train) -> dict[str, Path]:
     """Checkpoint files of two runs with metrics: `first`, `second`."""
-    from vice.train.checkpoint import save_checkpoint
     from vice.train.config import AssignmentConfig, ModelConfig, TrainConfig
-    from vice.train.model import build_model
+    from vice.train.network.model import build_model
+    from vice.train.records.checkpoint import save_checkpoint
 
     paths = {}
     for seed, name in enumerate(("first", "second")):

@@ -8,7 +8,7 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.results import DataRef, Evaluation, read_results
 from vice.evaluate.metrics import score
 from vice.evaluate.record import CURVE_POINTS, add, open_record, read_curve
-from vice.train.checkpoint import read_checkpoint
+from vice.train.records.checkpoint import read_checkpoint
 
 
 def evaluation(seconds: float = 1.0) -> Evaluation:

@@ -10,12 +10,12 @@ import torch
 
 from vice.data_specs.errors import InputError
 from vice.pipeline.shards import Shards
-from vice.train.checkpoint import read_checkpoint
 from vice.train.config import TrainConfig
 from vice.train.config_files import load_config
 from vice.train.distributed import Process
-from vice.train.preflight import check
-from vice.train.run_dir import open_run, read_run_config
+from vice.train.launching.preflight import check
+from vice.train.records.checkpoint import read_checkpoint
+from vice.train.records.run_dir import open_run, read_run_config
 from vice.train.state import new_state, restore_state, save_state
 
 ONE = Process(0, 1, torch.device("cpu"))

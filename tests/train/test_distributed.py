@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from vice.data_specs.regions import IGNORE
-from vice.train.assignment import FirstView
+from vice.train.assignment.embedding_queue import EmbeddingQueue
+from vice.train.assignment.method import FirstView
+from vice.train.assignment.swav import SwavAssignment
 from vice.train.config import AssignmentConfig
 from vice.train.distributed import Process, sum_over_processes
-from vice.train.embedding_queue import EmbeddingQueue
 from vice.train.loss import swapped_prediction_loss
-from vice.train.pooling import pool_regions, region_weights
-from vice.train.swav import SwavAssignment
+from vice.train.network.pooling import pool_regions, region_weights
 
 PICTURES, REGIONS, CONCEPTS, DIM = 4, 9, 5, 8
 

@@ -10,10 +10,10 @@ from safetensors import safe_open
 
 from vice.data_specs.errors import InputError, WorkError
 from vice.train import export
-from vice.train.checkpoint import CHECKPOINT_FOLDER, load_region_model, read_checkpoint, save_checkpoint
 from vice.train.config import TrainConfig
 from vice.train.export import PictureModel, export_run, load_export
-from vice.train.model import build_model
+from vice.train.network.model import build_model
+from vice.train.records.checkpoint import CHECKPOINT_FOLDER, load_region_model, read_checkpoint, save_checkpoint
 
 
 def saved(folder, **model):

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from vice.train.config import OptimiserConfig, TrainConfig
-from vice.train.model import build_model
+from vice.train.network.model import build_model
 from vice.train.optimiser import build_optimiser, learning_rate
 
 

@@ -12,12 +12,12 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.regions import RegionLayer
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.shards import Shards
-from vice.train.checkpoint import read_checkpoint
 from vice.train.cli import app
 from vice.train.config_files import load_config, presets
 from vice.train.distributed import Process
 from vice.train.loop import train
-from vice.train.run_dir import open_run
+from vice.train.records.checkpoint import read_checkpoint
+from vice.train.records.run_dir import open_run
 
 ONE = Process(0, 1, torch.device("cpu"))
 NAMES = sorted(presets())

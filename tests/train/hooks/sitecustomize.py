@@ -62,7 +62,7 @@ def watch_checkpoints():
     torch.save = half_saved
 
 
-if "vice.train.worker" in sys.orig_argv:
+if "vice.train.launching.worker" in sys.orig_argv:
     record(event="start")
     atexit.register(lambda: record(event="end", torch="torch" in sys.modules))
     if EVENT == "start":

@@ -1,0 +1,47 @@
+"""What can be checked before any process starts, without torch: a mistake is told at once and nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vice.data_specs.errors import InputError
+from vice.data_specs.regions import grid_cell
+from vice.pipeline.loader.order import SampleOrder
+from vice.pipeline.shards import Shards
+from vice.train.config import TrainConfig
+from vice.train.launching.capacity import check_concepts
+from vice.train.records.run_dir import check_run
+
+
+def check(config: TrainConfig, shards_dir: str, run_dir: Path, *, num_processes: int) -> None:
+    """Check shards, region layer, batch, concepts, cache and run folder against a configuration.
+
+    Args:
+        config: the resolved configuration.
+        shards_dir: what to train on, on a disk or an object store.
+        run_dir: the run's folder, new or of the same configuration.
+        num_processes: over all nodes.
+
+    Raises:
+        InputError: the first thing that does not fit.
+    """
+    shards = Shards(shards_dir)
+    if grid_cell(config.views.regions) is None:
+        shards.layer_named(config.views.regions)
+    SampleOrder(len(shards), global_batch=config.global_batch, seed=config.seed, world_size=num_processes)
+    check_concepts(config, shards, num_processes=num_processes)
+    _check_cache(config, shards)
+    check_run(run_dir, config)
+
+
+def _check_cache(config: TrainConfig, shards: Shards) -> None:
+    """Refuse a cache that cannot hold the tars of two windows: they would be fetched again and again."""
+    if config.cache_bytes is None:
+        return
+    sizes = sorted(entry.size for entry in shards.storage.walk() if entry.path.endswith(".tar"))
+    most = 2 * config.shuffle_window or len(sizes)
+    needed = sum(sizes[-most:])
+    if config.cache_bytes < needed:
+        what = f"cache_gb={config.cache_gb:g} does not hold the {min(most, len(sizes))} tars that are in use at once"
+        hint = f"give cache_gb={-(-needed // 10**6) / 1000} or more, or mix fewer shards with shuffle_window"
+        raise InputError(what, where=shards.address, hint=hint)

@@ -1,0 +1,1 @@
+"""Pictures to embeddings of regions: encoders, their weights, decoders, concepts, region pooling."""

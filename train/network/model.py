@@ -1,0 +1,109 @@
+"""The network: encoder and decoder (pictures to embedding maps), and the concepts."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
+from torch import Tensor, nn
+
+from vice.train.config import ModelConfig, TrainConfig
+from vice.train.network.decoders import FPN, LEVELS, DeepLabV3Plus
+from vice.train.network.encoders import Encoder, build_encoder
+from vice.train.network.pooling import RegionWeights, pool_regions
+from vice.train.network.public_weights import normalisation
+
+OUTPUT_STRIDE = 4
+"""Picture pixels a cell of the embedding map."""
+
+
+class DenseModel(nn.Module):
+    """Pictures to embedding maps at a quarter of their size (f_θ of Eq. 1, before upsampling).
+
+    Args:
+        config: encoder, decoder, embedding dimension.
+
+    Raises:
+        InputError: no such encoder, or it cannot do what is asked of it.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.embedding_dim = config.embedding_dim
+        self.encoder = build_encoder(config, LEVELS[config.decoder])
+        self.encoder.normalise_as(*normalisation(config.encoder, config.weights))
+        self.decoder = _decoder(config, self.encoder)
+        self.head = nn.Conv2d(self.decoder.out_channels, config.embedding_dim, 1)
+        initialize_decoder(self.decoder)
+        initialize_head(self.head)
+        self.centre = nn.BatchNorm2d(config.embedding_dim, affine=False) if config.centre else nn.Identity()
+
+    @property
+    def size_multiple(self) -> int:
+        """Sides of pictures must be multiples of this."""
+        return self.encoder.size_multiple
+
+    def forward(self, images: Float[Tensor, "v 3 h w"]) -> Float[Tensor, "v d gh gw"]:
+        """Embedding maps, unit length per cell."""
+        return F.normalize(self.raw(images), dim=1)
+
+    def raw(self, images: Float[Tensor, "v 3 h w"]) -> Float[Tensor, "v d gh gw"]:
+        """The decoder's output, before normalisation."""
+        maps = self.encoder(images.contiguous(memory_format=torch.channels_last))
+        return self.centre(self.head(self.decoder(maps))).float()
+
+
+class RegionModel(nn.Module):
+    """What is trained: the dense model, region pooling, and scores against the concepts (Eq. 2)."""
+
+    def __init__(self, config: TrainConfig):
+        super().__init__()
+        self.dense = DenseModel(config.model)
+        self.normalize = config.assignment.normalize
+        self.concepts = nn.Parameter(torch.randn(config.assignment.num_concepts, config.model.embedding_dim))
+        self.normalise_concepts()
+
+    def forward(
+        self, images: Float[Tensor, "m n 3 h w"], weights: RegionWeights, num_regions: int
+    ) -> tuple[Float[Tensor, "m n r d"], Float[Tensor, "m n r k"]]:
+        """Region embeddings (unit length) and their scores.
+
+        Args:
+            images: the batch's views.
+            weights: of the regions in maps of `map_size`.
+            num_regions: of each picture, padded (r).
+        """
+        m, n = images.shape[:2]
+        views = images.flatten(0, 1)
+        maps = self.dense(views) if self.normalize == "pixel" else self.dense.raw(views)
+        pooled = pool_regions(maps.unflatten(0, (m, n)), weights, num_regions)
+        embeddings = F.normalize(pooled, dim=-1)
+        # cosines of float32 vectors, whatever the network's own arithmetic is
+        with torch.autocast(images.device.type, enabled=False):
+            return embeddings, embeddings @ self.concepts.T
+
+    @torch.no_grad()
+    def normalise_concepts(self) -> None:
+        """Bring the concepts back to unit length, so that scores are cosines."""
+        self.concepts.copy_(F.normalize(self.concepts, dim=1))
+
+
+def build_model(config: TrainConfig) -> RegionModel:
+    """A model with the random weights that the configuration's seed gives, leaving torch's global generator alone.
+
+    Pretrained weights are put in by `weights.initialise`, where a run begins: one that goes on needs them no more.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return RegionModel(config).to(memory_format=torch.channels_last)
+
+
+def map_size(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the embedding map of a view."""
+    return height // OUTPUT_STRIDE, width // OUTPUT_STRIDE
+
+
+def _decoder(config: ModelConfig, encoder: Encoder) -> nn.Module:
+    kind = {"fpn": FPN, "deeplabv3plus": DeepLabV3Plus}[config.decoder]
+    return kind(encoder.channels, encoder.strides, width=config.decoder_channels)
