@@ -46,7 +46,9 @@ demo: $(STAMP)  ## shard, train and evaluate generated street scenes; prints the
 
 test: $(STAMP)  ## all tests
 	@echo "==> running the tests"
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -m "not alone" --numprocesses auto --maxprocesses 4 --dist loadfile
+	@echo "==> running those that rest on the clock"
+	@$(BIN)/python -m pytest -q -m alone
 
 gpu-check: ## all checks and benchmarks that need an NVIDIA GPU; leaves gpu-check/DATE.md
 	$(GPU_PYTHON) benchmarks/gpu_check.py

@@ -16,6 +16,6 @@ def test_without_a_gpu_every_row_says_that_it_was_not_measured(tmp_path):
     assert done.returncode == 0, done.stderr
     (record,), (table,) = ((tmp_path / "found").glob(f"*.{kind}") for kind in ("json", "md"))
     rows = json.loads(record.read_text())["rows"]
-    assert len(rows) == 7
+    assert len(rows) == 9
     assert {row["measured"] for row in rows} == {"not measured (no NVIDIA GPU)"}
     assert table.read_text() == done.stdout

@@ -25,6 +25,8 @@ from vice.pipeline.prep.cli import main
 main()
 """
 
+pytestmark = pytest.mark.alone
+
 
 def bytes_of(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -12,6 +12,8 @@ from vice.pipeline.storage.opening import open_storage
 
 NAME = ".vice-prep/lock"
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def quick(monkeypatch):
