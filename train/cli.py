@@ -54,7 +54,8 @@ def launch_command(
     Example: vice-train launch scenes-demo --shards shards/train --run-dir runs/scenes epochs=20
     """
     resolved = load_config(config, [*(overrides or []), *([] if weights is None else [f"model.weights={weights}"])])
-    check(resolved, shards, run_dir, num_processes=nproc or 1)
+    # one node's --nproc says how many there are; outer launchers and GPUs are known with torch alone
+    check(resolved, shards, run_dir, num_processes=nproc if nnodes == "1" else None)
     check_weights(resolved, run_dir)
     # torch takes seconds to import; by now the command is known to be right
     with _torch_quiet() if endpoint else nullcontext():

@@ -74,7 +74,8 @@ def _join(backend: str) -> None:
 
 def is_lost_peer(error: Exception) -> bool:
     """Whether a collective failed since another process is gone."""
-    return is_distributed() and (isinstance(error, dist.DistError) or "onnection closed by peer" in str(error))
+    # gloo has no type of its own, and several words for it
+    return is_distributed() and (isinstance(error, dist.DistError) or "gloo/transport" in str(error))
 
 
 def loader_threads() -> int:

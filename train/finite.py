@@ -13,7 +13,7 @@ from vice.pipeline.loader.batch import Batch
 from vice.train.distributed import Process, gather_objects, max_over_processes
 from vice.train.step import Outcome
 
-WHAT = ("embeddings", "loss", "gradient")
+WHAT = ("images", "embeddings", "loss", "gradient")
 """In the order in which a value that is not finite spreads: the first one tells where it came from."""
 
 
@@ -27,7 +27,7 @@ def require_finite(
     Raises:
         WorkError: names what was not finite first, where, and its pictures.
     """
-    bad = torch.stack([~torch.isfinite(value) for value in _summaries(outcome, model)])
+    bad = torch.stack([~torch.isfinite(value) for value in _summaries(batch, outcome, model)])
     if not max_over_processes(bad.float()).any():
         return
     # every process is here: the answer above is the same for all
@@ -49,7 +49,9 @@ def require_finite(
     )
 
 
-def _summaries(outcome: Outcome, model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-    """A number each that is finite only if all of the embeddings, the loss and the gradient are."""
+def _summaries(batch: Batch, outcome: Outcome, model: nn.Module) -> tuple[Tensor, ...]:
+    """A number for each of WHAT that is finite only if all of its values are."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    return outcome.embeddings.abs().sum(), outcome.loss, torch.nn.utils.get_total_norm(gradients)
+    # with synchronised batch norms one process's images spoil the embeddings of all
+    images = batch.images.sum(dtype=torch.float32)
+    return images, outcome.embeddings.abs().sum(), outcome.loss, torch.nn.utils.get_total_norm(gradients)

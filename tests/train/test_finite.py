@@ -65,11 +65,10 @@ def test_one_process_of_two_stops_both_before_the_step(scene_shards, tmp_path):
     told = json.loads((tmp_path / "run" / "nonfinite-00000001.json").read_text())
     first, second = told["processes"]
     assert told["step"] == POISONED_STEP
-    assert first["not_finite"][0] != "embeddings" and second["not_finite"] == ["embeddings", "loss", "gradient"]
+    assert first["not_finite"][0] == "loss"
+    assert second["not_finite"] == ["images", "embeddings", "loss", "gradient"]
     assert len(set(first["keys"] + second["keys"])) == 4
-    expected = (
-        f"embeddings not finite at step 1: process 1, keys {', '.join(second['keys'])}; see nonfinite-00000001.json"
-    )
+    expected = f"images not finite at step 1: process 1, keys {', '.join(second['keys'])}; see nonfinite-00000001.json"
     assert said[0] == said[1] and said[0].startswith(expected)
     assert [path.name for path in sorted((tmp_path / "run" / "checkpoints").glob("step*"))] == ["step-00000001.pt"]
 

@@ -59,9 +59,11 @@ def launch(
         _use_slurm(num_processes)
     rank = os.environ.get("RANK")
     if rank is None:
-        num_processes = _processes_here(num_processes)
-        settings = _settings(run_dir, num_processes, nodes, endpoint, max_restarts)
-    check(config, shards_dir, run_dir, num_processes=int(os.environ.get("WORLD_SIZE", num_processes or 1)))
+        settings = _settings(run_dir, _processes_here(num_processes), nodes, endpoint, max_restarts)
+        of_all = settings.nproc_per_node * settings.min_nodes
+    else:
+        of_all = int(os.environ["WORLD_SIZE"])
+    check(config, shards_dir, run_dir, num_processes=of_all)
     failure = failure_before_restart(run_dir)
     if failure:
         raise failure

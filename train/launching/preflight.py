@@ -13,14 +13,14 @@ from vice.train.launching.capacity import check_concepts
 from vice.train.records.run_dir import check_run
 
 
-def check(config: TrainConfig, shards_dir: str, run_dir: Path, *, num_processes: int) -> None:
+def check(config: TrainConfig, shards_dir: str, run_dir: Path, *, num_processes: int | None) -> None:
     """Check shards, region layer, batch, concepts, cache and run folder against a configuration.
 
     Args:
         config: the resolved configuration.
         shards_dir: what to train on, on a disk or an object store.
         run_dir: the run's folder, new or of the same configuration.
-        num_processes: over all nodes.
+        num_processes: over all nodes; None while it is not known: what depends on it is not checked.
 
     Raises:
         InputError: the first thing that does not fit.
@@ -28,8 +28,9 @@ def check(config: TrainConfig, shards_dir: str, run_dir: Path, *, num_processes:
     shards = Shards(shards_dir)
     if grid_cell(config.views.regions) is None:
         shards.layer_named(config.views.regions)
-    SampleOrder(len(shards), global_batch=config.global_batch, seed=config.seed, world_size=num_processes)
-    check_concepts(config, shards, num_processes=num_processes)
+    if num_processes is not None:
+        SampleOrder(len(shards), global_batch=config.global_batch, seed=config.seed, world_size=num_processes)
+        check_concepts(config, shards, num_processes=num_processes)
     _check_cache(config, shards)
     check_run(run_dir, config)
 

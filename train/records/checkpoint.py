@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,10 +141,16 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _load(path: Path) -> Any:
-    """What a file holds, on the CPU; None where it cannot be read."""
+    """What a file holds, on the CPU; None where it cannot be read or a byte of it was changed."""
     try:
+        # torch itself does not hold a file's bytes against their checksums
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError, IndexError):
+        return None
+    except zipfile.BadZipFile:
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from vice.train.records.failure import FAILURE_FILE
 CONFIG_FILE = "config.json"
 CHECKPOINT_FOLDER = "checkpoints"
 LAST = "last.pt"
-_ASIDE = "config.tmp"
+_ASIDE = ".config."
 _LOCK = ".lock"
 
 
@@ -55,7 +56,7 @@ def check_run(run_dir: Path, config: TrainConfig) -> None:
 
 def _is_ours(name: str) -> bool:
     """Whether a folder with this file may be about to become a run; another process may just be making it one."""
-    return name in {_ASIDE, CONFIG_FILE} or name.startswith(FAILURE_FILE)
+    return name == CONFIG_FILE or name.startswith((_ASIDE, FAILURE_FILE))
 
 
 def resume_point(run_dir: Path) -> str:
@@ -82,7 +83,8 @@ def open_run(run_dir: Path, config: TrainConfig) -> None:
     if path.exists() and read_run_config(run_dir) == config:
         return
     run_dir.mkdir(parents=True, exist_ok=True)
-    aside = run_dir / _ASIDE
+    # launchers of several nodes may do this at the same time
+    aside = run_dir / f"{_ASIDE}{secrets.token_hex(4)}.tmp"
     with aside.open("w", encoding="utf-8") as file:
         file.write(config.model_dump_json(indent=1) + "\n")
         file.flush()

@@ -48,3 +48,13 @@ def test_a_damaged_last_checkpoint_names_the_newest_that_can_be_read(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(InputError, match="start a new run"):
         read_checkpoint(last)
+
+
+def test_a_single_changed_bit_is_found(tmp_path):
+    path = save_checkpoint(tmp_path, {"step": 2, "weights": torch.ones(9999)}, keep=1)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert not torch.equal(torch.load(path, weights_only=True)["weights"], torch.ones(9999))  # torch does not notice
+    with pytest.raises(InputError, match="not readable as a checkpoint"):
+        read_checkpoint(path)
