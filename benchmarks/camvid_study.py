@@ -182,7 +182,7 @@ def _speed(run_dir: Path) -> dict[str, float]:
     return {"views_per_second": seen[-1] / seconds, "seconds": seconds}
 
 
-def speeds(study: Study, rows: Sequence[str], rounds: int = 3) -> str:
+def speeds(study: Study, rows: Sequence[str], rounds: int = 2) -> str:
     """Views a second of every row in the second half of 120 steps; medians of rounds in turn, in Markdown."""
     found: dict[str, list[float]] = {row: [] for row in rows}
     for _ in range(rounds):

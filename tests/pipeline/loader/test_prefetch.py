@@ -99,7 +99,7 @@ def test_the_cache_holds_two_windows_and_no_more(out, tmp_path):
     for _ in range(30):
         next(batches)
         assert bytes_in(tmp_path) <= limit + max(sizes)
-    assert len(list(tmp_path.rglob("*.tar"))) >= 4
+    wait_for(lambda: len(list(tmp_path.rglob("*.tar"))) >= 4)
 
 
 def test_the_tars_of_two_windows_are_in_use_and_others_are_not(out, tmp_path):
