@@ -89,7 +89,9 @@ def test_a_killed_run_is_finished_once_its_lease_expired(
     s3, source, spec_page, spec, settings, shards, cluster, prefix, monkeypatch
 ):
     """The driver is killed once a shard is there."""
-    monkeypatch.setattr(leases, "LEASE_SECONDS", 3.0)
+    # the killed driver's lease is watched for seconds instead of half a minute; ours is renewed as often as that asks
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 6.0)
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.5)
     out = f"s3://pictures/{prefix}"
     words = ["shard", source, out, "--dataset", spec_page, "--regions", "slic:10", "--regions", "slico:16"]
     words += ["--samples-per-shard", "8", "--ray-address", cluster]
