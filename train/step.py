@@ -43,7 +43,7 @@ def compute_gradient(state: TrainState, batch: Batch) -> Outcome:
     most = batch.region_ids.shape[1]
     drop_masked = config.assignment.masked_regions == "drop"
     usable = usable_regions(batch.regions, batch.num_regions, batch.masked, most=most, drop_masked=drop_masked)
-    num_pictures = sum_over_processes((usable.any(1)).sum().float())
+    num_pictures = sum_over_processes(usable.any(1).sum().float())
     state.optimiser.zero_grad(set_to_none=True)
     size = -(-len(usable) // config.micro_batches)
     parts = [slice(first, min(first + size, len(usable))) for first in range(0, len(usable), size)]

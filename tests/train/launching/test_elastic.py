@@ -3,7 +3,8 @@
 import time
 
 import torch
-from launching import TINY, Launches
+from launching import Launches
+from tiny_run import TINY
 
 from vice.pipeline.shards import Shards
 from vice.train.batches import make_loader

@@ -6,7 +6,8 @@ import time
 
 import pytest
 import torch
-from launching import TINY, Launches
+from launching import Launches
+from tiny_run import TINY
 
 from vice.train.config import TrainConfig
 from vice.train.launching.worker import work

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 import torch
-from launching import TINY, Launches
+from launching import Launches
+from tiny_run import TINY
 
 from vice.data_specs.errors import InputError, WorkError
 from vice.pipeline.shards import Shards

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from tiny_run import tiny
 
 from vice.pipeline.shards import Shards
 from vice.train.config import TrainConfig
@@ -110,19 +111,8 @@ def test_every_named_setting_exists():
 
 def warnings_of_run(shards, folder, **changes):
     """Warnings in the metrics of a real run of 80 steps."""
-    fields = {
-        "name": "tiny",
-        "model": {"encoder": "regnetx_002", "decoder_channels": 64, "embedding_dim": 16},
-        "views": {"num_views": 2, "size": 64, "regions": "slic:12"},
-        "assignment": {"num_concepts": 8, "queue_length": 40, "freeze_concepts_steps": 1},
-        "optimiser": {"name": "adamw", "learning_rate": 1e-3},
-        "global_batch": 2,
-        "epochs": 16,
-        "checkpoint_every": 1000,
-        "log_every": 10,
-        "pictures_every": 0,
-    }
-    train(TrainConfig(**{**fields, **changes}), Shards(shards), folder, Process(0, 1, torch.device("cpu")))
+    quiet = {"epochs": 16, "checkpoint_every": 1000, "log_every": 10, "pictures_every": 0}
+    train(tiny(**quiet, **changes), Shards(shards), folder, Process(0, 1, torch.device("cpu")))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 80
     return [line["warning"] for line in lines if "warning" in line]

@@ -4,11 +4,11 @@ import json
 import shutil
 
 import pytest
+import tiny_run
 import torch
 
 from vice.data_specs.errors import InputError
 from vice.pipeline.shards import Shards
-from vice.train.config import TrainConfig
 from vice.train.distributed import Process
 from vice.train.loop import train
 from vice.train.records.checkpoint import load_model, read_checkpoint
@@ -18,20 +18,9 @@ from vice.train.state import new_state
 ONE = Process(0, 1, torch.device("cpu"))
 
 
-def tiny(**changes) -> TrainConfig:
-    fields = {
-        "name": "tiny",
-        "model": {"decoder_channels": 64, "embedding_dim": 16},
-        "views": {"num_views": 2, "size": 64, "regions": "slic:12"},
-        "assignment": {"num_concepts": 8, "queue_length": 40, "freeze_concepts_steps": 1},
-        "optimiser": {"name": "adamw", "learning_rate": 1e-3},
-        "global_batch": 2,
-        "epochs": 0.8,
-        "checkpoint_every": 2,
-        "keep_checkpoints": 9,
-        "log_every": 1,
-    }
-    return TrainConfig(**{**fields, **changes})
+def tiny(**changes):
+    """Four steps of a ResNet."""
+    return tiny_run.tiny(**{"model": {"decoder_channels": 64, "embedding_dim": 16}, "epochs": 0.8, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+import tiny_run
 import torch
 from PIL import Image
 
 from vice.data_specs.regions import IGNORE
 from vice.pipeline.loader.drawing import class_colours
 from vice.pipeline.shards import Shards
-from vice.train.config import TrainConfig
 from vice.train.distributed import Process
 from vice.train.loop import train
 from vice.train.records.checkpoint import read_checkpoint
@@ -30,17 +30,8 @@ TOP = 36
 
 
 def tiny(**changes):
-    fields = {
-        "name": "tiny",
-        "model": {"encoder": "regnetx_002", "decoder_channels": 64, "embedding_dim": 16},
-        "views": {"num_views": 2, "size": 64, "regions": "slic:12"},
-        "assignment": {"num_concepts": 8, "queue_length": 40, "freeze_concepts_steps": 1},
-        "optimiser": {"name": "adamw", "learning_rate": 1e-3},
-        "global_batch": 3,
-        "epochs": 1.2,
-        "log_every": 2,
-    }
-    return TrainConfig(**{**fields, **changes})
+    """Four steps of three pictures."""
+    return tiny_run.tiny(**{"global_batch": 3, "log_every": 2, **changes})
 
 
 @pytest.fixture(scope="module")
