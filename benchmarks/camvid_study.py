@@ -37,7 +37,7 @@ from vice.train.config import TrainConfig
 from vice.train.config_files import load_config
 from vice.train.distributed import Process
 from vice.train.loop import train
-from vice.train.records.checkpoint import load_model, read_checkpoint
+from vice.train.records.checkpoint import initial_model, load_region_model, read_checkpoint
 from vice.train.records.run_dir import open_run
 
 ROWS: dict[str, list[str]] = {
@@ -150,7 +150,8 @@ class Study:
         wanted = read_checkpoint(folder / "last.pt").state["num_steps"] * cell.share
         path = min(folder.glob("step-*.pt"), key=lambda path: abs(int(path.stem.split("-")[1]) - wanted))
         checkpoint = read_checkpoint(path)
-        model = load_model(checkpoint, trained=cell.row not in UNTRAINED)
+        untrained = cell.row in UNTRAINED
+        model = initial_model(checkpoint.config) if untrained else load_region_model(checkpoint).dense.eval()
         encoder = ModelEncoder(cell.row, model, size_multiple=model.size_multiple, device=self.device)
         return encoder, 0 if cell.row in UNTRAINED else checkpoint.info.step
 

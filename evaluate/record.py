@@ -1,71 +1,112 @@
-"""`results.json` of a run directory: opened for one checkpoint, one entry added per evaluation, whole after each."""
+"""`results.json` of a run directory: opened for one encoder, entries added one by one, whole after each."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
 from vice.data_specs.errors import InputError
-from vice.data_specs.fingerprint import sha256_file
 from vice.data_specs.results import (
     RESULTS_FILE,
-    CheckpointRef,
+    Atlas,
+    EncoderRef,
     Evaluation,
+    RegionBounds,
     Results,
     TrainingCurve,
     read_results,
     write_results,
 )
-from vice.train.records.checkpoint import Checkpoint
 
-LIBRARIES = ("vice-dense", "torch", "numpy", "scipy", "faiss-gpu", "faiss-cpu", "opencv-contrib-python")
+LIBRARIES = ("vice-dense", "torch", "timm", "numpy", "scipy", "faiss-gpu", "faiss-cpu", "opencv-contrib-python")
 CURVE_POINTS = 400
 METRICS_FILE = "metrics.jsonl"
+_LOCK = ".results.lock"
 
 
-def open_record(run_dir: Path, checkpoint: Path, loaded: Checkpoint) -> Results:
-    """The results of a run directory, new where it has none, for one checkpoint.
+def check_record(run_dir: Path, encoder: EncoderRef | None) -> None:
+    """Make a run directory, and check before anything is computed that it takes results of this encoder.
 
     Args:
-        run_dir: may not exist yet; nothing is written.
-        checkpoint: the checkpoint's file; its run is the folder above `checkpoints/`.
-        loaded: what was read from it.
+        run_dir: may not exist yet.
+        encoder: None for results of region layers, which no encoder has a part in.
 
     Raises:
-        InputError: the directory holds another checkpoint's results (names both), or its record is not ours.
+        InputError: the directory holds another encoder's results (names both), its record is not ours, or it cannot be
+            made.
     """
-    info = loaded.info
-    ref = CheckpointRef(sha256=sha256_file(checkpoint), **info._asdict())
-    there = read_results(run_dir)
-    if there is not None and there.checkpoint.sha256 != ref.sha256:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be made ({error.strerror})", where=run_dir, hint="give another --run-dir") from None
+    _check_encoder(run_dir, read_results(run_dir), encoder)
+
+
+def add(
+    run_dir: Path,
+    *,
+    encoder: EncoderRef | None = None,
+    training: TrainingCurve | None = None,
+    evaluations: Mapping[str, Evaluation] | None = None,
+    regions: Mapping[str, RegionBounds] | None = None,
+    atlases: Mapping[str, Atlas] | None = None,
+) -> Path:
+    """Add or replace entries of the record; several processes may do so at once. Returns the record's path.
+
+    Args:
+        run_dir: of `check_record`.
+        encoder: whose results they are; None for region layers.
+        training: the loss curve of its run.
+        evaluations: by name; see `Results`.
+        regions: by name.
+        atlases: by name.
+
+    Raises:
+        InputError: the directory now holds another encoder's results.
+    """
+    with _locked(run_dir):
+        there = read_results(run_dir) or Results(versions={})
+        _check_encoder(run_dir, there, encoder)
+        changes = {
+            "encoder": encoder or there.encoder,
+            "training": training or there.training,
+            "versions": versions(),
+            "evaluations": there.evaluations | dict(evaluations or {}),
+            "regions": there.regions | dict(regions or {}),
+            "atlases": there.atlases | dict(atlases or {}),
+        }
+        return write_results(run_dir, there.model_copy(update=changes))
+
+
+def _check_encoder(run_dir: Path, there: Results | None, encoder: EncoderRef | None) -> None:
+    held = None if there is None else there.encoder
+    if encoder is not None and held is not None and held.sha256 != encoder.sha256:
         raise InputError(
-            f"holds results of checkpoint {describe(there.checkpoint)}, not of {describe(ref)}",
+            f"holds results of {describe(held)}, not of {describe(encoder)}",
             where=Path(run_dir) / RESULTS_FILE,
             hint="give another --run-dir",
         )
-    return Results(
-        checkpoint=ref,
-        training=read_curve(checkpoint.parent.parent / METRICS_FILE, num_concepts=info.num_concepts, up_to=info.step),
-        versions=versions(),
-        evaluations=there.evaluations if there is not None else {},
-    )
 
 
-def add(run_dir: Path, results: Results, entries: Mapping[str, Evaluation]) -> tuple[Results, Path]:
-    """Write the results with these entries added or replaced; returns them and the record's path."""
-    for name, evaluation in entries.items():
-        results = results.with_evaluation(name, evaluation)
-    return results, write_results(run_dir, results)
+@contextmanager
+def _locked(run_dir: Path) -> Iterator[None]:
+    """One writer at a time: what another one added meanwhile is read before anything is written."""
+    with (Path(run_dir) / _LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
-def describe(ref: CheckpointRef) -> str:
-    """A checkpoint in a few words: name, step, and the first digits of its sha256."""
-    return f"{ref.name} step {ref.step} ({ref.sha256[:12]})"
+def describe(ref: EncoderRef) -> str:
+    """An encoder in a few words: kind, name, step, and the first digits of its sha256."""
+    step = "" if ref.step is None else f" step {ref.step}"
+    return f"{ref.kind} {ref.name}{step} ({ref.sha256[:12]})"
 
 
 def versions() -> dict[str, str]:
@@ -102,3 +143,10 @@ def read_curve(path: Path, *, num_concepts: int, up_to: int) -> TrainingCurve | 
         loss=[float(np.mean([logged[int(step)] for step in part])) for part in parts],
         ln_num_concepts=math.log(num_concepts),
     )
+
+
+def curve_of(run_dir: Path | None, encoder: EncoderRef) -> TrainingCurve | None:
+    """The loss curve of the run that a checkpoint lies in, up to its step; None where there is none."""
+    if run_dir is None or encoder.step is None or encoder.num_concepts is None:
+        return None
+    return read_curve(run_dir / METRICS_FILE, num_concepts=encoder.num_concepts, up_to=encoder.step)

@@ -89,26 +89,43 @@ def export_run(source: Path, out: Path) -> list[Path]:
     return [out / name for name in (WEIGHTS_FILE, DESCRIPTION_FILE, ONNX_FILE)]
 
 
+def read_description(folder: Path) -> dict[str, Any]:
+    """The content of an export's model.json.
+
+    Raises:
+        InputError: not an export, or one of another version.
+    """
+    path = folder / DESCRIPTION_FILE
+    try:
+        description = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        raise _unreadable(folder) from None
+    if description.get("format") != EXPORT_FORMAT or description.get("version") != EXPORT_VERSION:
+        raise InputError(f"not an export of version {EXPORT_VERSION}", where=path, hint="export the checkpoint again")
+    return description
+
+
 def load_export(folder: Path) -> RegionModel:
     """The model of an export with its concepts, in evaluation mode on the CPU.
 
     Raises:
         InputError: not an export, or its files do not fit each other.
     """
-    path = folder / DESCRIPTION_FILE
+    description = read_description(folder)
     try:
-        description = json.loads(path.read_bytes())
         tensors = load_file(folder / WEIGHTS_FILE)
     except (OSError, ValueError, safetensors.SafetensorError):
-        raise InputError("not readable as an export", where=folder, hint="make one with vice-train export") from None
-    if description.get("format") != EXPORT_FORMAT or description.get("version") != EXPORT_VERSION:
-        raise InputError(f"not an export of version {EXPORT_VERSION}", where=path, hint="export the checkpoint again")
-    model = build_model(parse(TrainConfig, description["config"], where=path))
+        raise _unreadable(folder) from None
+    model = build_model(parse(TrainConfig, description["config"], where=folder / DESCRIPTION_FILE))
     try:
         model.load_state_dict(tensors)
     except RuntimeError:
         raise InputError("the weights do not fit the description", where=folder) from None
     return model.eval()
+
+
+def _unreadable(folder: Path) -> InputError:
+    return InputError("not readable as an export", where=folder, hint="make one with vice-train export")
 
 
 def describe(checkpoint: Checkpoint, model: RegionModel, *, with_onnx: bool) -> dict[str, Any]:

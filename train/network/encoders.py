@@ -77,6 +77,12 @@ class Encoder(nn.Module):
         self.input_scale = (have_std / std).view(3, 1, 1)
         self.input_shift = ((have_mean - mean) / std).view(3, 1, 1)
 
+    def leave_out_pyramid(self) -> None:
+        """Give the network's own map alone: a pyramid with random weights says nothing of the network."""
+        if self.pyramid is not None:
+            self.strides, self.channels = (self.pyramid.token_stride,), (self.pyramid.token_channels,)
+            self.pyramid = None
+
     def forward(self, images: Float[Tensor, "v 3 h w"]) -> list[Tensor]:
         """Feature maps [v, channels, h / stride, w / stride] of normalised pictures; h, w: see `size_multiple`."""
         if self.input_scale is not None:

@@ -22,6 +22,7 @@ class SimplePyramid(nn.Module):
 
     def __init__(self, channels: int, *, token_stride: int, strides: Sequence[int]):
         super().__init__()
+        self.token_stride, self.token_channels = token_stride, channels
         self.levels = nn.ModuleList(_level(channels, token_stride, stride) for stride in strides)
         self.channels = [channels * min(stride, token_stride) // token_stride for stride in strides]
         """Of every map: each doubling of the resolution halves them."""

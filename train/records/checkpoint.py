@@ -164,20 +164,15 @@ def _hint_for_damaged(path: Path) -> str:
     return "no other one of its folder is either: start a new run" if path.name == LAST else "take another one"
 
 
-def load_model(checkpoint: Checkpoint, *, trained: bool = True) -> DenseModel:
-    """The dense model of a checkpoint in evaluation mode on the CPU.
+def initial_model(config: TrainConfig) -> DenseModel:
+    """The network as a run begins with it, in evaluation mode on the CPU.
 
-    Args:
-        checkpoint: of `read_checkpoint`.
-        trained: False gives the same network as the run began with: the random weights of its seed, and the pretrained
-            encoder where it had one, which is fetched or read again.
+    It has the random weights of the run's seed, and the pretrained encoder where it had one, which is fetched or read
+    again.
 
     Raises:
-        InputError: the weights do not fit the configuration; the pretrained ones are not to be had any more.
+        InputError: the pretrained weights are not to be had any more.
     """
-    if trained:
-        return load_region_model(checkpoint).dense.eval()
-    config = checkpoint.config
     model = build_model(config)
     try:
         initialise(model.dense.encoder, config.model)

@@ -17,7 +17,7 @@ from vice.train.network.public_weights import fetch
 from vice.train.network.public_weights import public_weights as named
 from vice.train.network.weight_source import check_weights
 from vice.train.network.weights import initialise, prepare, read_weights
-from vice.train.records.checkpoint import Checkpoint, load_model
+from vice.train.records.checkpoint import Checkpoint, initial_model, load_region_model
 
 
 def settings(weights, encoder="resnet18", **changes) -> ModelConfig:
@@ -204,9 +204,9 @@ def test_evaluating_needs_the_file_for_the_untrained_network_only(file):
     start = build_model(config)
     initialise(start.dense.encoder, config.model)
     checkpoint = Checkpoint(file, {"config": config.model_dump(mode="json"), "model": build_model(config).state_dict()})
-    untrained = load_model(checkpoint, trained=False)
+    untrained = initial_model(checkpoint.config)
     assert all(torch.equal(a, b) for a, b in zip(start.dense.parameters(), untrained.parameters(), strict=True))
     file.unlink()
-    load_model(checkpoint)
+    load_region_model(checkpoint)
     with pytest.raises(InputError, match=r"untrained network begins with pretrained weights .* no such file"):
-        load_model(checkpoint, trained=False)
+        initial_model(checkpoint.config)

@@ -11,7 +11,7 @@ from vice.data_specs.errors import InputError
 from vice.pipeline.shards import Shards
 from vice.train.distributed import Process
 from vice.train.loop import train
-from vice.train.records.checkpoint import load_model, read_checkpoint
+from vice.train.records.checkpoint import initial_model, load_region_model, read_checkpoint
 from vice.train.records.run_dir import open_run
 from vice.train.state import new_state
 
@@ -49,7 +49,7 @@ def test_stopped_and_resumed_equals_uninterrupted(whole_run, scene_shards, tmp_p
 def test_training_moves_the_weights_and_freezes_the_concepts_first(whole_run):
     first = read_checkpoint(whole_run / "checkpoints" / "step-00000002.pt")
     last = read_checkpoint(whole_run / "checkpoints" / "last.pt")
-    trained, untrained = load_model(last), load_model(last, trained=False)
+    trained, untrained = load_region_model(last).dense.eval(), initial_model(last.config)
     moved = [not torch.equal(a, b) for a, b in zip(trained.parameters(), untrained.parameters(), strict=True)]
     assert all(moved)
     concepts = last.state["model"]["concepts"]
@@ -59,10 +59,10 @@ def test_training_moves_the_weights_and_freezes_the_concepts_first(whole_run):
 
 def test_the_untrained_model_is_the_runs_own_beginning(whole_run, scene_shards):
     start = new_state(tiny(), Shards(scene_shards["train"]), ONE).model.dense
-    untrained = load_model(read_checkpoint(whole_run / "checkpoints" / "last.pt"), trained=False)
+    untrained = initial_model(read_checkpoint(whole_run / "checkpoints" / "last.pt").config)
     assert all(torch.equal(a, b) for a, b in zip(start.parameters(), untrained.parameters(), strict=True))
     generator = torch.get_rng_state()
-    load_model(read_checkpoint(whole_run / "checkpoints" / "last.pt"), trained=False)
+    initial_model(read_checkpoint(whole_run / "checkpoints" / "last.pt").config)
     assert torch.equal(generator, torch.get_rng_state())
 
 
