@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
 from vice.data_specs.regions import IGNORE
-from vice.data_specs.results import Score
+from vice.data_specs.results import Repeat, Score
 
 
 def count_pairs(
@@ -57,6 +57,33 @@ def score(confusion: Int64[np.ndarray, "c c"], classes: Sequence[str]) -> Score:
         iou=dict(zip(classes, np.where(union > 0, iou, None).tolist(), strict=True)),
         confusion=confusion.tolist(),
     )
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """The mean of every share (of a class: over those where it occurs), and the summed confusion."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        there = [value for value in values if value is not None]
+        return sum(there) / len(there) if there else None
+
+    return Score(
+        miou=mean([score.miou for score in scores]),
+        accuracy=mean([score.accuracy for score in scores]),
+        mean_accuracy=mean([score.mean_accuracy for score in scores]),
+        iou={name: mean([score.iou[name] for score in scores]) for name in scores[0].iou},
+        confusion=np.sum([score.confusion for score in scores], axis=0).tolist(),
+    )
+
+
+def over_seeds(scores: Mapping[int, Score]) -> Score:
+    """One score of several seeds: their mean, with every seed's shares beside it; that of a single seed as it is."""
+    if len(scores) == 1:
+        return next(iter(scores.values()))
+    repeats = [
+        Repeat(seed=seed, miou=score.miou, accuracy=score.accuracy, mean_accuracy=score.mean_accuracy)
+        for seed, score in scores.items()
+    ]
+    return mean_score(list(scores.values())).model_copy(update={"repeats": repeats})
 
 
 def _shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 
 class Drawing(NamedTuple):
-    """How many pixels of the train pictures are drawn, and by which seed."""
+    """How many pixels of the train pictures are drawn."""
 
-    seed: int = 0
     pixels_per_picture: int = 500
     """Drawn from each train picture, or all its pixels where it has fewer."""
     max_vectors: int = 500_000
@@ -33,11 +32,24 @@ class ProbeSettings(NamedTuple):
     """or where an iteration lowers the loss by less than this share of it."""
 
 
-class KMeansSettings(NamedTuple):
-    """What decides the centroids, beside the vectors and K."""
+class SgdSettings(NamedTuple):
+    """The paper's linear probe (its authors' settings; one rate there)."""
 
-    seed: int = 0
-    """Of FAISS's draw of the points and of the first centroids."""
+    learning_rates: Sequence[float] = (0.01, 0.1, 1.0, 10.0)
+    """All are trained on the same batches. 0.01 is the authors', whose probe normalised its inputs: unit vectors want
+    more."""
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    power: float = 0.9
+    """The rate falls as (1 - share of the iterations done) to this power."""
+    iterations: int = 12_000
+    batch_size: int = 4096
+    """Pixels."""
+
+
+class KMeansSettings(NamedTuple):
+    """What decides the centroids, beside the vectors, K and the seed (of the first centroids and the subsample)."""
+
     iterations: int = 30
     """Lloyd iterations of each restart."""
     restarts: int = 5
@@ -48,23 +60,16 @@ class KMeansSettings(NamedTuple):
     """Vectors and centroids are brought to unit length, so that clusters are by angle."""
 
 
-class LinearOptions(NamedTuple):
-    """A linear evaluation."""
+class NeighborSettings(NamedTuple):
+    """What decides a vote of neighbours, beside the seed of the memory's draw (Balažević et al. 2023, section 3)."""
 
-    drawing: Drawing = Drawing()
-    """Of the vectors that the probe is fitted on."""
-    probe: ProbeSettings = ProbeSettings()
-    conditions_seed: int = 0
-    """Of the change of light."""
-
-
-class ClusterOptions(NamedTuple):
-    """A cluster evaluation."""
-
-    num_clusters: Sequence[int] = (27,)
-    """Every K to evaluate."""
-    drawing: Drawing = Drawing()
-    """Of the vectors that are clustered."""
-    kmeans: KMeansSettings = KMeansSettings()
-    conditions_seed: int = 0
-    """Of the change of light."""
+    num_neighbors: int = 30
+    """That vote on each patch (k)."""
+    memory_size: int = 50_000
+    """Most patches kept: 4 d bytes each and encoder."""
+    patch: int = 16
+    """Side of a patch in picture pixels, at least one cell."""
+    temperature: float = 0.02
+    """A neighbour's vote is exp(cosine / temperature)."""
+    index: str = "flat"
+    """`flat`: exact; `ivf`: inverted lists, of which a sixteenth is searched."""

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
 from vice.data_specs.regions import IGNORE
-from vice.evaluate.encoders import STRIDE
 
 UNLABELLED = (48, 48, 48)
 """Colour of pixels without a label."""
@@ -58,13 +57,15 @@ class PrincipalColours(NamedTuple):
     high: Float32[np.ndarray, " 3"]
     """Coordinate shown as 255 (98th percentile)."""
 
-    def paint(self, embedding: Float32[np.ndarray, "d gh gw"], height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
-        """An embedding map as a picture of the given size."""
+    def paint(
+        self, embedding: Float32[np.ndarray, "d gh gw"], height: int, width: int, *, stride: int
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """An embedding map, of so many pixels a cell, as a picture of the given size."""
         _, rows, columns = embedding.shape
         places = self.directions @ (embedding.reshape(len(self.mean), -1) - self.mean[:, None])
         shares = np.clip((places - self.low[:, None]) / (self.high - self.low)[:, None], 0, 1)
         cells = np.rint(shares.T * 255).astype(np.uint8).reshape(rows, columns, 3)
-        whole = cv2.resize(cells, (columns * STRIDE, rows * STRIDE), interpolation=cv2.INTER_LINEAR)
+        whole = cv2.resize(cells, (columns * stride, rows * stride), interpolation=cv2.INTER_LINEAR)
         return whole[:height, :width]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
@@ -25,8 +26,9 @@ class Scene(NamedTuple):
     """Its place among the pictures of the evaluation; every draw for it is keyed by this."""
     key: str
     picture: UInt8[np.ndarray, "h w 3"]
-    labels: UInt16[np.ndarray, "h w"]
-    """Classes or IGNORE."""
+    """As the encoders meet it: stored, or brought to the size that was asked for."""
+    labels: UInt16[np.ndarray, "lh lw"]
+    """Classes or IGNORE, always at the stored size."""
 
 
 def open_pair(train: str | Path, val: str | Path, *, class_set: str | None = None) -> tuple[Shards, Shards]:
@@ -51,13 +53,16 @@ def open_pair(train: str | Path, val: str | Path, *, class_set: str | None = Non
     return pair
 
 
-def scenes(pool: Sequence[Shards], what: str, *, numbers: Sequence[int] | None = None) -> Iterator[Scene]:
+def scenes(
+    pool: Sequence[Shards], what: str, *, numbers: Sequence[int] | None = None, short_side: int | None = None
+) -> Iterator[Scene]:
     """Read the pictures of one or more shards in order, numbered through all of them, with a progress bar.
 
     Args:
         pool: the shards, one after another.
         what: said beside the bar.
         numbers: only these, ascending; all by default.
+        short_side: bring pictures to this size first; see `resized`.
 
     Raises:
         WorkError: a sample cannot be read; names shard and key.
@@ -68,17 +73,27 @@ def scenes(pool: Sequence[Shards], what: str, *, numbers: Sequence[int] | None =
         for shards in pool:
             if place < len(shards):
                 sample = shards.sample(place, layers=[])
-                yield Scene(number, sample.key, sample.picture, sample.labels)
+                yield Scene(number, sample.key, resized(sample.picture, short_side), sample.labels)
                 break
             place -= len(shards)
+
+
+def resized(picture: UInt8[np.ndarray, "h w 3"], short_side: int | None) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The picture with its shorter side of so many pixels (area-averaged when made smaller); as it is for None."""
+    if short_side is None or short_side == min(picture.shape[:2]):
+        return picture
+    scale = short_side / min(picture.shape[:2])
+    width, height = (max(1, round(side * scale)) for side in picture.shape[1::-1])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
 def in_batches(scenes: Iterable[Scene]) -> Iterator[list[Scene]]:
     """Group consecutive pictures of one size, as many as PIXELS_AT_ONCE allows and one at least."""
     batch: list[Scene] = []
     for scene in scenes:
-        same_size = batch and batch[0].labels.shape == scene.labels.shape
-        if batch and (not same_size or (len(batch) + 1) * scene.labels.size > PIXELS_AT_ONCE):
+        same_size = batch and batch[0].picture.shape == scene.picture.shape
+        pixels = scene.picture.shape[0] * scene.picture.shape[1]
+        if batch and (not same_size or (len(batch) + 1) * pixels > PIXELS_AT_ONCE):
             yield batch
             batch = []
         batch.append(scene)

@@ -43,7 +43,7 @@ def load_object(source: str) -> Found:
         raise InputError(f"has no object '{name}'", where=place, hint="write it as module:object") from None
     if inspect.isclass(found) or (callable(found) and not hasattr(found, "embed")):
         found = found()
-    if not hasattr(found, "name"):
+    if hasattr(found, "embed") and not hasattr(found, "name"):
         found.name = OBJECT
     file = Path(module.__file__) if getattr(module, "__file__", None) else None
     return Found(found, _tried(found, source), hashlib.sha256(file.read_bytes()).hexdigest() if file else "")
@@ -73,7 +73,12 @@ def _tried(found: Any, source: str) -> int:
     maps = found.embed(np.full((1, *PROBE_SIZE, 3), 127, np.uint8))
     cells = num_cells(*PROBE_SIZE, found.stride)
     shape = getattr(maps, "shape", None)
-    if not isinstance(maps, np.ndarray) or maps.dtype != np.float32 or len(shape) != 4 or (shape[0], *shape[2:]) != (1, *cells):
+    if (
+        not isinstance(maps, np.ndarray)
+        or maps.dtype != np.float32
+        or len(shape) != 4
+        or (shape[0], *shape[2:]) != (1, *cells)
+    ):
         what = f"embed() gave {type(maps).__name__} {getattr(maps, 'dtype', '')} {shape}"
         hint = f"a picture of {PROBE_SIZE[0]} × {PROBE_SIZE[1]} is a float32 array [1, d, {cells[0]}, {cells[1]}]"
         raise InputError(what, where=source, hint=hint)

@@ -3,14 +3,19 @@ import numpy as np
 import pytest
 from sharding import blobs
 
+from vice.data_specs.errors import InputError
 from vice.evaluate.conditions import (
     BRIGHTNESS,
+    CHANGES,
     CONTRAST,
     HUE,
+    NOISE,
     SATURATION,
     Light,
     change_light,
+    chosen,
     draw_light,
+    settings_of,
     under,
 )
 from vice.evaluate.names import CHANGED_LIGHT, CLEAN
@@ -81,3 +86,43 @@ def test_changed_light_moves_colours_but_not_edges(picture):
     assert np.abs(changed.astype(int) - picture).mean() > 5
     grey = [cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(float) for p in (picture, changed)]
     assert np.corrcoef(grey[0].ravel(), grey[1].ravel())[0, 1] > 0.95
+
+
+def test_every_change_is_a_function_of_seed_and_number_and_changes_something(picture):
+    for name in chosen(["all"]):
+        first, again = (under(name, picture, seed=2, number=3) for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+        assert first.dtype == np.uint8
+        assert (name == CLEAN) == (first.shape == picture.shape and (first == picture).all()), name
+
+
+def test_a_part_of_the_light_has_the_strength_it_has_in_the_whole(picture):
+    light = draw_light(4, 9)
+    expected = change_light(picture, Light(saturation=light.saturation, hue=light.hue))
+    np.testing.assert_array_equal(under("colour", picture, seed=4, number=9), expected)
+
+
+def test_noise_has_the_stated_deviation():
+    grey = np.full((200, 300, 3), 128, np.uint8)
+    values = under("noise", grey, seed=0, number=1).astype(float) / 255
+    assert values.std() == pytest.approx(NOISE, rel=0.02)
+    assert values.mean() == pytest.approx(128 / 255, abs=0.001)
+    assert abs(np.corrcoef(values[..., 0].ravel(), values[..., 1].ravel())[0, 1]) < 0.02
+
+
+def test_blur_grows_with_the_picture_and_half_size_halves_both_sides():
+    edge = np.zeros((240, 240, 3), np.uint8)
+    edge[:, 120:] = 255
+    profile = under("blur", edge, seed=0, number=0)[120, :, 0] / 255
+    # a Gaussian of one pixel: the values beside the edge are its integral there
+    np.testing.assert_allclose(profile[118:122], [0.067, 0.309, 0.691, 0.933], atol=0.02)
+    assert under("half size", edge[:, :101], seed=0, number=0).shape == (120, 50, 3)
+
+
+def test_conditions_that_are_asked_for():
+    assert chosen([]) == (CLEAN,)
+    assert chosen(["blur", CLEAN, "blur"]) == (CLEAN, "blur")
+    assert chosen(["all"]) == tuple(CHANGES)
+    assert set(settings_of(chosen(["all"]), 3)) == {"seed", *CHANGES}
+    with pytest.raises(InputError, match="no such condition: fog; choose from all, clean, changed light"):
+        chosen(["fog"])

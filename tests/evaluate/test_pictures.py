@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 
 from vice.data_specs.regions import IGNORE
-from vice.evaluate.encoders import STRIDE
 from vice.evaluate.gallery import MAX_SIDE, NUM_PICTURES, Gallery
 from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR_POSITION, TRAINED
+from vice.evaluate.passes import View
 from vice.evaluate.pictures import UNLABELLED, class_colours, paint_labels, palette, principal_colours, save_png
-from vice.evaluate.predictions import View
 from vice.evaluate.scenes import Scene
+
+STRIDE = 4
 
 
 def read(path) -> np.ndarray:
@@ -40,7 +41,7 @@ def test_principal_colours_follow_the_directions_of_most_variance():
     assert (basis.directions[np.arange(3), [1, 3, 2]] > 0.99).all()
     ramp = np.full((6, 1, 3), 3, np.float32)
     ramp[1] = [[-100, 3, 100]]
-    painted = basis.paint(ramp, STRIDE, 3 * STRIDE)
+    painted = basis.paint(ramp, STRIDE, 3 * STRIDE, stride=STRIDE)
     assert painted.shape == (STRIDE, 3 * STRIDE, 3)
     assert (painted[0, 0, 0], painted[0, -1, 0]) == (0, 255)
     # the mean is the middle of each colour, up to the percentiles' own scatter
@@ -49,7 +50,7 @@ def test_principal_colours_follow_the_directions_of_most_variance():
 
 def test_two_dimensions_leave_a_colour_out():
     vectors = np.random.Generator(np.random.Philox(key=3)).standard_normal((100, 2), np.float32)
-    assert (principal_colours(vectors).paint(vectors[:4].T.reshape(2, 2, 2), 8, 8)[..., 2] == 0).all()
+    assert (principal_colours(vectors).paint(vectors[:4].T.reshape(2, 2, 2), 8, 8, stride=STRIDE)[..., 2] == 0).all()
 
 
 def test_saved_class_colours_are_not_mixed_when_made_smaller(tmp_path):
@@ -68,12 +69,14 @@ def test_small_pictures_are_saved_exactly(tmp_path):
 
 def view(number: int, condition: str, encoder: str) -> View:
     scene = Scene(number, f"key{number}", np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint16))
-    return View(scene, condition, encoder, scene.picture, np.zeros((3, 2, 2), np.float32), {"p": np.ones((8, 8), int)})
+    return View(
+        scene, condition, encoder, STRIDE, scene.picture, np.zeros((3, 2, 2), np.float32), {"p": np.ones((8, 8), int)}
+    )
 
 
 def test_a_gallery_draws_evenly_spaced_pictures_once_and_names_the_files(tmp_path):
-    painters = {"prediction": lambda seen: palette(2)[seen.predictions["p"]]}
-    gallery = Gallery(tmp_path, "linear", painters, num_classes=2, num_pictures=100)
+    gallery = Gallery(tmp_path, "linear", num_classes=2, num_pictures=100)
+    gallery.painters["prediction"] = lambda seen: palette(2)[seen.predictions["p"]]
     for number in range(100):
         for condition in (CLEAN, CHANGED_LIGHT):
             for encoder in (TRAINED, COLOUR_POSITION):
@@ -95,7 +98,7 @@ def test_a_gallery_draws_evenly_spaced_pictures_once_and_names_the_files(tmp_pat
 
 @pytest.mark.parametrize("num_pictures", [1, 3])
 def test_a_gallery_of_few_pictures_draws_what_there_is(tmp_path, num_pictures):
-    gallery = Gallery(tmp_path, "linear", {}, num_classes=1, num_pictures=num_pictures)
+    gallery = Gallery(tmp_path, "linear", num_classes=1, num_pictures=num_pictures)
     for number in range(num_pictures):
         gallery.add(view(number, CLEAN, TRAINED))
     assert {tile.key for tile in gallery.tiles} == {f"key{number}" for number in range(num_pictures)}

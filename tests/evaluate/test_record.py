@@ -1,14 +1,14 @@
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import DataRef, Evaluation, read_results
+from vice.data_specs.results import DataRef, EncoderRef, Evaluation, RegionBounds, read_results
 from vice.evaluate.metrics import score
-from vice.evaluate.record import CURVE_POINTS, add, open_record, read_curve
-from vice.train.records.checkpoint import read_checkpoint
+from vice.evaluate.record import CURVE_POINTS, add, check_record, curve_of, read_curve
 
 
 def evaluation(seconds: float = 1.0) -> Evaluation:
@@ -17,45 +17,73 @@ def evaluation(seconds: float = 1.0) -> Evaluation:
     return Evaluation(kind="linear", settings={"seed": 0}, train=ref, val=ref, encoders=scores, seconds=seconds)
 
 
-def opened(run_dir, checkpoint):
-    return open_record(run_dir, checkpoint, read_checkpoint(checkpoint))
+def encoder(name: str = "first") -> EncoderRef:
+    return EncoderRef(
+        kind="checkpoint", name=name, sha256=64 * name[0], dim=8, stride=4, step=30, num_steps=40, num_concepts=16
+    )
 
 
-def test_a_new_record_tells_the_checkpoint_and_its_run(checkpoints, tmp_path, train):
-    results = opened(tmp_path / "new", checkpoints["first"])
-    assert (results.checkpoint.name, results.checkpoint.step, results.checkpoint.num_steps) == ("tiny-first", 30, 40)
-    assert (results.checkpoint.views_seen, results.checkpoint.num_concepts) == (1234, 16)
-    assert results.checkpoint.shards_fingerprint == train.fingerprint
-    assert results.training.steps == [10, 20, 30]  # not what the run logged after this checkpoint
-    assert results.training.loss == pytest.approx([2.9, 2.8, 2.7])
-    assert results.training.ln_num_concepts == math.log(16)
-    assert {"torch", "numpy", "scipy"} <= set(results.versions)
-    assert not (tmp_path / "new").exists()
+def test_the_curve_of_a_checkpoint_ends_at_its_step(checkpoints):
+    curve = curve_of(checkpoints["first"].parent.parent, encoder())
+    assert curve.steps == [10, 20, 30]  # not what the run logged after this checkpoint
+    assert curve.loss == pytest.approx([2.9, 2.8, 2.7])
+    assert curve.ln_num_concepts == math.log(16)
+    assert curve_of(None, encoder()) is None
 
 
-def test_entries_are_added_and_replaced(checkpoints, tmp_path):
-    results, path = add(tmp_path, opened(tmp_path, checkpoints["first"]), {"linear": evaluation(1)})
-    add(tmp_path, opened(tmp_path, checkpoints["first"]), {"other": evaluation(2)})
-    add(tmp_path, opened(tmp_path, checkpoints["first"]), {"linear": evaluation(3)})
-    there = read_results(tmp_path)
+def test_entries_are_added_and_replaced(tmp_path):
+    check_record(tmp_path / "new", encoder())
+    for name, seconds in (("linear", 1), ("other", 2), ("linear", 3)):
+        path = add(tmp_path / "new", encoder=encoder(), evaluations={name: evaluation(seconds)})
+    there = read_results(tmp_path / "new")
     assert {name: entry.seconds for name, entry in there.evaluations.items()} == {"linear": 3, "other": 2}
-    assert path == tmp_path / "results.json"
-    assert results.evaluations["linear"].encoders == there.evaluations["linear"].encoders
+    assert path == tmp_path / "new" / "results.json"
+    assert there.encoder == encoder()
+    assert {"torch", "numpy", "scipy"} <= set(there.versions)
 
 
-def test_another_checkpoint_s_results_are_refused_and_both_named(checkpoints, tmp_path):
-    add(tmp_path, opened(tmp_path, checkpoints["first"]), {"linear": evaluation()})
-    with pytest.raises(InputError, match=r"tiny-first step 30 .*not of tiny-second step 30") as caught:
-        opened(tmp_path, checkpoints["second"])
-    assert "--run-dir" in caught.value.line()
-    assert "\n" not in caught.value.line()
+def test_several_processes_add_entries_at_once(tmp_path):
+    """None of what was added meanwhile is lost."""
+    with ThreadPoolExecutor(8) as pool:
+        names = [f"entry {number}" for number in range(24)]
+        list(pool.map(lambda name: add(tmp_path, encoder=encoder(), evaluations={name: evaluation()}), names))
+    assert sorted(read_results(tmp_path).evaluations) == sorted(names)
 
 
-@pytest.mark.parametrize("content", ["{", '{"format": "other"}', '{"format": "vice-results", "version": 99}'])
-def test_a_file_that_is_no_record_is_refused(checkpoints, tmp_path, content):
+def test_region_layers_go_before_and_after_an_encoder(tmp_path):
+    ref = DataRef(dataset="tiny", split="val", num_pictures=2, fingerprint="f" * 64)
+    bounds = RegionBounds(settings={}, data=ref, layers=[], seconds=1)
+    check_record(tmp_path, None)
+    add(tmp_path, regions={"tiny val": bounds})
+    assert read_results(tmp_path).encoder is None
+    add(tmp_path, encoder=encoder(), evaluations={"linear": evaluation()})
+    check_record(tmp_path, None)
+    add(tmp_path, regions={"tiny train": bounds})
+    there = read_results(tmp_path)
+    assert there.encoder == encoder() and list(there.regions) == ["tiny val", "tiny train"]
+
+
+def test_another_encoder_s_results_are_refused_and_both_named(tmp_path):
+    add(tmp_path, encoder=encoder(), evaluations={"linear": evaluation()})
+    for refused in (check_record, lambda run_dir, ref: add(run_dir, encoder=ref)):
+        with pytest.raises(InputError, match=r"checkpoint first step 30 .*not of checkpoint second step 30") as caught:
+            refused(tmp_path, encoder("second"))
+        assert "--run-dir" in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not readable as JSON"),
+        ('{"format": "other"}', "not results of this program"),
+        ('{"format": "vice-results", "version": 1}', "version 1, not 2.*evaluate again"),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused(tmp_path, content, message):
     (tmp_path / "results.json").write_text(content)
-    with pytest.raises(InputError, match=r"results\.json"):
-        opened(tmp_path, checkpoints["first"])
+    with pytest.raises(InputError, match=message) as caught:
+        check_record(tmp_path, encoder())
+    assert "results.json" in caught.value.line()
 
 
 def test_a_checkpoint_alone_has_no_curve(tmp_path):

@@ -1,19 +1,40 @@
-"""The pass over the val pictures: every picture under every condition once through every encoder, all heads on it."""
+"""The two passes that all evaluators share: train pictures to collectors, val pictures to every head's counts.
+
+Every picture goes through every encoder once (per condition, in the second pass), however many evaluators ask.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from vice.evaluate.conditions import under
-from vice.evaluate.encoders import Encoder
-from vice.evaluate.heads import AffineHead, predict
+from vice.evaluate.encoders.protocol import Encoder
+from vice.evaluate.evaluators.heads import Head, predict
 from vice.evaluate.metrics import count_pairs
-from vice.evaluate.names import CONDITIONS
 from vice.evaluate.scenes import Scene, in_batches
+
+
+@runtime_checkable
+class Collector(Protocol):
+    """Keeps a bounded part of what the encoders make of the train pictures."""
+
+    def add(self, scene: Scene, encoder: Encoder, embedding: Float32[np.ndarray, "d gh gw"]) -> None:
+        """Take what is wanted of one encoder's map of a picture."""
+        ...
+
+
+def collect(scenes: Iterable[Scene], encoders: Sequence[Encoder], collectors: Sequence[Collector]) -> None:
+    """Embed every scene once per encoder and show its map to every collector; one batch of pictures is in memory."""
+    for batch in in_batches(scenes):
+        pictures = np.stack([scene.picture for scene in batch])
+        for encoder in encoders:
+            for scene, embedding in zip(batch, encoder.embed(pictures), strict=True):
+                for collector in collectors:
+                    collector.add(scene, encoder, embedding)
 
 
 class View(NamedTuple):
@@ -22,19 +43,22 @@ class View(NamedTuple):
     scene: Scene
     condition: str
     encoder: str
+    stride: int
+    """Picture pixels per cell of the embedding."""
     picture: UInt8[np.ndarray, "h w 3"]
     """As the encoder met it, under the condition."""
     embedding: Float32[np.ndarray, "d gh gw"]
-    predictions: dict[str, Int64[np.ndarray, "h w"]]
-    """Head's name to the prediction at every pixel."""
+    predictions: dict[str, Int64[np.ndarray, "lh lw"]]
+    """Head's name to the prediction at every pixel of the label map."""
 
 
 def views(
     scenes: Iterable[Scene],
     encoders: Sequence[Encoder],
-    heads: Mapping[str, Mapping[str, AffineHead]],
+    heads: Mapping[str, Mapping[str, Head]],
     *,
-    conditions_seed: int,
+    conditions: Sequence[str],
+    seed: int,
 ) -> Iterator[View]:
     """Predict every pixel of every scene under every condition.
 
@@ -42,19 +66,20 @@ def views(
         scenes: the validation pictures; only a batch of them is in memory.
         encoders: each embeds every picture once a condition.
         heads: encoder's name to head's name to head.
-        conditions_seed: of the change of light.
+        conditions: of `conditions.CHANGES`.
+        seed: of the changes.
     """
     for batch in in_batches(scenes):
-        for condition in CONDITIONS:
-            pictures = [under(condition, scene.picture, seed=conditions_seed, number=scene.number) for scene in batch]
+        for condition in conditions:
+            pictures = [under(condition, scene.picture, seed=seed, number=scene.number) for scene in batch]
             for encoder in encoders:
                 for scene, picture, embedding in zip(batch, pictures, encoder.embed(np.stack(pictures)), strict=True):
-                    height, width = scene.labels.shape
+                    size, picture_size = scene.labels.shape, picture.shape[:2]
                     predictions = {
-                        name: predict(head, embedding, height=height, width=width)
+                        name: predict(head, embedding, stride=encoder.stride, picture_size=picture_size, size=size)
                         for name, head in heads[encoder.name].items()
                     }
-                    yield View(scene, condition, encoder.name, picture, embedding, predictions)
+                    yield View(scene, condition, encoder.name, encoder.stride, picture, embedding, predictions)
 
 
 class Counts(NamedTuple):
@@ -67,7 +92,7 @@ class Counts(NamedTuple):
 
 def count(
     views: Iterable[View],
-    heads: Mapping[str, Mapping[str, AffineHead]],
+    heads: Mapping[str, Mapping[str, Head]],
     *,
     num_classes: int,
     keep: Callable[[View], None] = lambda view: None,
@@ -84,7 +109,7 @@ def count(
     for view in views:
         keep(view)
         for name, prediction in view.predictions.items():
-            num_predictions = len(heads[view.encoder][name].bias)
+            num_predictions = heads[view.encoder][name].num_predictions
             pairs = count_pairs(view.scene.labels, prediction, num_labels=num_classes, num_predictions=num_predictions)
             place = Counts(view.encoder, view.condition, name)
             counts[place] = counts[place] + pairs if place in counts else pairs

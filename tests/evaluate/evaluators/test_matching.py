@@ -3,7 +3,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from vice.evaluate.matching import as_classes, greedy, hungarian
+from vice.evaluate.evaluators.matching import as_classes, greedy, hungarian
 
 
 def right(counts: np.ndarray, classes: np.ndarray) -> int:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vice.data_specs.errors import InputError
-from vice.evaluate.kmeans import fit_clusters
+from vice.evaluate.evaluators.kmeans import fit_clusters
 from vice.evaluate.options import KMeansSettings
 
 
@@ -31,7 +31,7 @@ def test_repeating_gives_equal_bits_whatever_faiss_was_told_before(spherical):
 
 
 def test_another_seed_gives_other_clusters():
-    first, second = (fit_clusters(vectors(), 12, settings=KMeansSettings(seed=seed, restarts=1)) for seed in (0, 1))
+    first, second = (fit_clusters(vectors(), 12, settings=KMeansSettings(restarts=1), seed=seed) for seed in (0, 1))
     assert (first.head.weight != second.head.weight).any()
 
 

@@ -2,19 +2,29 @@ import numpy as np
 import pytest
 
 from vice.data_specs.errors import InputError
-from vice.evaluate.cluster import Found, confusions, evaluate_cluster
-from vice.evaluate.encoders import ColourPositionEncoder
+from vice.evaluate.encoders.raw import ColourPositionEncoder
+from vice.evaluate.evaluators.cluster import ClusterEvaluator, confusions
+from vice.evaluate.evaluators.protocol import Setup
+from vice.evaluate.evaluators.running import run_evaluators
 from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR_POSITION
-from vice.evaluate.options import ClusterOptions, Drawing, KMeansSettings
+from vice.evaluate.options import Drawing, KMeansSettings
 
-OPTIONS = ClusterOptions((12, 20), Drawing(pixels_per_picture=300), KMeansSettings(iterations=10, restarts=2))
+DRAWING, KMEANS = Drawing(pixels_per_picture=300), KMeansSettings(iterations=10, restarts=2)
+
+
+def evaluated(setup: Setup, seeds=(0,)):
+    evaluator = ClusterEvaluator(setup, num_clusters=(12, 20), drawing=DRAWING, kmeans=KMEANS, seeds=seeds)
+    return run_evaluators([evaluator], [ColourPositionEncoder()], setup)
 
 
 @pytest.fixture(scope="module")
-def entries(train, val, tmp_path_factory):
-    return evaluate_cluster(
-        [ColourPositionEncoder()], train, val, options=OPTIONS, run_dir=tmp_path_factory.mktemp("run")
-    )
+def setup(train, val, tmp_path_factory) -> Setup:
+    return Setup(train, val, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def entries(setup):
+    return evaluated(setup)
 
 
 def test_an_entry_per_k_rule_and_split(entries):
@@ -46,27 +56,34 @@ def test_the_record_holds_what_made_the_numbers(entries):
     assert settings["vectors"]["num_vectors"] == 7 * 300
 
 
-def test_repeating_gives_equal_numbers(entries, train, val, tmp_path):
-    again = evaluate_cluster([ColourPositionEncoder()], train, val, options=OPTIONS, run_dir=tmp_path)
+def test_repeating_gives_equal_numbers(entries, setup, tmp_path):
+    again = evaluated(setup._replace(run_dir=tmp_path))
     for name, entry in entries.items():
         assert again[name].model_copy(update={"seconds": 0}) == entry.model_copy(update={"seconds": 0})
 
 
+def test_several_seeds_give_their_mean_and_spread(entries, setup):
+    name = "cluster-12 hungarian train-fitted"
+    of_two, alone = (some[name].encoders[COLOUR_POSITION][CLEAN] for some in (evaluated(setup, (0, 5)), entries))
+    assert [repeat.seed for repeat in of_two.repeats] == [0, 5]
+    assert of_two.repeats[0].miou == alone.miou != of_two.repeats[1].miou
+    assert of_two.accuracy == pytest.approx(np.mean([repeat.accuracy for repeat in of_two.repeats]))
+
+
 def test_val_fitting_looks_at_clean_pictures_only():
-    found = Found(None, np.array([[9, 0], [0, 9]]))
     counts = {CLEAN: np.array([[5, 0], [0, 5]]), CHANGED_LIGHT: np.array([[0, 5], [5, 0]])}
-    by_condition = confusions(found, counts, rule="greedy", split="val")
+    by_condition = confusions(np.array([[9, 0], [0, 9]]), counts, rule="greedy", split="val")
     np.testing.assert_array_equal(by_condition[CLEAN], [[5, 0], [0, 5]])
     np.testing.assert_array_equal(by_condition[CHANGED_LIGHT], [[0, 5], [5, 0]])
 
 
 def test_train_fitting_looks_at_train_counts_only():
-    found = Found(None, np.array([[0, 9], [9, 0]]))
     counts = {CLEAN: np.array([[5, 0], [0, 5]])}
-    np.testing.assert_array_equal(confusions(found, counts, rule="greedy", split="train")[CLEAN], [[0, 5], [5, 0]])
+    train_counts = np.array([[0, 9], [9, 0]])
+    found = confusions(train_counts, counts, rule="greedy", split="train")[CLEAN]
+    np.testing.assert_array_equal(found, [[0, 5], [5, 0]])
 
 
-def test_more_clusters_than_vectors_are_refused(train, val, tmp_path):
-    options = ClusterOptions((5000,), Drawing(pixels_per_picture=300))
+def test_more_clusters_than_vectors_are_refused(setup):
     with pytest.raises(InputError, match="5000 clusters asked of 2100 vectors"):
-        evaluate_cluster([ColourPositionEncoder()], train, val, options=options, run_dir=tmp_path)
+        ClusterEvaluator(setup, num_clusters=(5000,), drawing=DRAWING, kmeans=KMEANS)

@@ -6,7 +6,7 @@ each encoder are standardised first, so that one L2 penalty fits embeddings of a
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Integer
 from scipy.optimize import minimize
 from torch import Tensor
 
-from vice.evaluate.heads import AffineHead
+from vice.evaluate.evaluators.heads import AffineHead
 from vice.evaluate.options import ProbeSettings
 
 VECTORS_AT_ONCE = 1 << 16
@@ -34,11 +34,9 @@ class LinearFit(NamedTuple):
     """A fitted probe and how the fit ended."""
 
     head: AffineHead
-    """For embeddings as they are: the standardisation is folded in."""
-    loss: float
-    """Mean cross-entropy plus penalty, in nats."""
-    iterations: int
-    converged: bool
+    """For embeddings as they are: what the fit did to them is folded in."""
+    told: dict[str, Any]
+    """For the record: the loss (in nats, penalty included), and what else tells how the fit went."""
 
 
 def fit_linear(
@@ -78,7 +76,8 @@ def fit_linear(
     bias = bias - weight @ mean
     bias[np.bincount(labels, minlength=num_classes) == 0] = NEVER
     head = AffineHead(weight.astype(np.float32), bias.astype(np.float32))
-    return LinearFit(head, float(result.fun), int(result.nit), bool(result.success))
+    told = {"loss": float(result.fun), "iterations": int(result.nit), "converged": bool(result.success)}
+    return LinearFit(head, told)
 
 
 class _Problem:

@@ -6,7 +6,9 @@ from sharding import blobs
 from torch import nn
 
 from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
-from vice.evaluate.encoders import STRIDE, ColourPositionEncoder, ModelEncoder, pad_by_reflection
+from vice.evaluate.encoders.network import NetworkEncoder
+from vice.evaluate.encoders.protocol import pad_by_reflection
+from vice.evaluate.encoders.raw import STRIDE, ColourEncoder, ColourPositionEncoder
 
 
 class MeanOfCells(nn.Module):
@@ -20,7 +22,7 @@ class MeanOfCells(nn.Module):
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (36, 52), (35, 50), (5, 3), (1, 1)])
 def test_a_model_s_map_covers_the_picture_whatever_its_size(height, width):
     picture = blobs(width, height, seed=1)
-    encoder = ModelEncoder("own", MeanOfCells(), size_multiple=32, device=torch.device("cpu"))
+    encoder = NetworkEncoder("own", MeanOfCells(), stride=STRIDE, size_multiple=32, device=torch.device("cpu"))
     embedding = encoder.embed(picture[None])
     assert embedding.shape == (1, 3, -(-height // STRIDE), -(-width // STRIDE))
     assert embedding.dtype == np.float32
@@ -34,7 +36,7 @@ def test_embedding_takes_no_gradient_and_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
     model = nn.Conv2d(3, 6, kernel_size=STRIDE, stride=STRIDE).eval()
     before_draws = torch.random.get_rng_state()
-    embedding = ModelEncoder("own", model, size_multiple=STRIDE, device=torch.device("cpu")).embed(
+    embedding = NetworkEncoder("own", model, stride=STRIDE, size_multiple=STRIDE, device=torch.device("cpu")).embed(
         blobs(8, 8, seed=0)[None]
     )
     assert isinstance(embedding, np.ndarray)
@@ -53,6 +55,7 @@ def test_colour_and_position_of_a_hand_computed_picture():
     picture[:4, 4:, 0] = 255
     picture[4:, :4, 2] = 51
     embedding = ColourPositionEncoder().embed(picture[None])[0]
+    np.testing.assert_array_equal(ColourEncoder().embed(picture[None])[0], embedding[:3])
     np.testing.assert_allclose(embedding[0], [[0, 1], [0, 0]], atol=1e-7)
     np.testing.assert_allclose(embedding[2], [[0, 0], [0.2, 0]], atol=1e-7)
     np.testing.assert_allclose(embedding[3], [[0.25, 0.75], [0.25, 0.75]], atol=1e-7)

@@ -4,10 +4,17 @@ import torch
 import torch.nn.functional as F
 
 from vice.data_specs.regions import IGNORE
-from vice.evaluate.encoders import STRIDE, ColourPositionEncoder
-from vice.evaluate.features import collect, draw_pixels, sample_bilinear
+from vice.evaluate.encoders.raw import STRIDE, ColourPositionEncoder
 from vice.evaluate.options import Drawing
+from vice.evaluate.passes import collect
 from vice.evaluate.scenes import Scene
+from vice.evaluate.vectors import PixelCollector, Vectors, draw_pixels, sample_bilinear
+
+
+def collected(scenes: list[Scene], encoder, *, num_pixels: int, labelled_only: bool) -> Vectors:
+    collector = PixelCollector(num_pixels=num_pixels, seed=0, labelled_only=labelled_only)
+    collect(scenes, [encoder], [collector])
+    return collector.vectors()
 
 
 def scene(number: int, height: int, width: int) -> Scene:
@@ -25,7 +32,7 @@ def test_sampling_equals_upsampling_at_every_pixel(height, width):
     whole = F.interpolate(torch.from_numpy(embedding)[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)
     expected = whole[0, :, :height, :width].reshape(5, -1).T.numpy()
     y, x = np.divmod(np.arange(height * width), width)
-    np.testing.assert_allclose(sample_bilinear(embedding, y, x), expected, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(sample_bilinear(embedding, y, x, stride=STRIDE), expected, rtol=0, atol=2e-6)
 
 
 def test_drawn_pixels_are_distinct_candidates_and_a_function_of_seed_and_picture():
@@ -54,7 +61,7 @@ def test_fewer_candidates_than_asked_are_all_taken():
 def test_collected_vectors_carry_their_pixel_s_label_picture_and_embedding():
     pictures = [scene(0, 16, 20), scene(1, 16, 20), scene(2, 12, 8)]
     encoder = ColourPositionEncoder()
-    vectors = collect(pictures, [encoder], num_pixels=30, seed=0, labelled_only=True)
+    vectors = collected(pictures, encoder, num_pixels=30, labelled_only=True)
     assert IGNORE not in vectors.labels
     assert np.bincount(vectors.scenes).tolist() == [30, 30, 30]
     for each in pictures:
@@ -64,12 +71,12 @@ def test_collected_vectors_carry_their_pixel_s_label_picture_and_embedding():
         )
         np.testing.assert_array_equal(vectors.labels[of_it], each.labels.reshape(-1)[drawn])
         y, x = np.divmod(drawn, each.labels.shape[1])
-        expected = sample_bilinear(encoder.embed(each.picture[None])[0], y, x)
+        expected = sample_bilinear(encoder.embed(each.picture[None])[0], y, x, stride=STRIDE)
         np.testing.assert_array_equal(vectors.embeddings[encoder.name][of_it], expected)
 
 
 def test_drawing_among_all_pixels_keeps_unlabelled_ones():
-    vectors = collect([scene(0, 16, 20)], [ColourPositionEncoder()], num_pixels=1000, seed=0, labelled_only=False)
+    vectors = collected([scene(0, 16, 20)], ColourPositionEncoder(), num_pixels=1000, labelled_only=False)
     assert len(vectors.labels) == 16 * 20
     assert 0.3 < (vectors.labels == IGNORE).mean() < 0.7
 
@@ -77,3 +84,11 @@ def test_drawing_among_all_pixels_keeps_unlabelled_ones():
 def test_the_number_of_vectors_is_bounded():
     drawing = Drawing(pixels_per_picture=500, max_vectors=10_000)
     assert [drawing.pixels_of_each(count) for count in (1, 20, 100, 10**6)] == [500, 500, 100, 1]
+
+
+def test_labels_of_twice_the_size_meet_the_places_in_the_picture():
+    whole = scene(0, 16, 24)
+    large = whole._replace(labels=whole.labels.repeat(2, axis=0).repeat(2, axis=1))
+    vectors = collected([large], ColourPositionEncoder(), num_pixels=10**6, labelled_only=False)
+    x = vectors.embeddings["colour + position"][:, 3].reshape(32, 48)
+    np.testing.assert_allclose(x[5, 4:-4], (np.arange(48)[4:-4] + 0.5) / 48, atol=1e-6)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from vice.data_specs.errors import InputError
-from vice.evaluate.heads import AffineHead, nearest_centroid
+from vice.evaluate.evaluators.heads import AffineHead, nearest_centroid
 from vice.evaluate.options import KMeansSettings
 
 DEFAULTS = KMeansSettings()
@@ -28,14 +28,15 @@ class Clusters(NamedTuple):
 
 
 def fit_clusters(
-    vectors: Float32[np.ndarray, "n d"], num_clusters: int, *, settings: KMeansSettings = DEFAULTS
+    vectors: Float32[np.ndarray, "n d"], num_clusters: int, *, settings: KMeansSettings = DEFAULTS, seed: int = 0
 ) -> Clusters:
-    """Cluster vectors by FAISS k-means, on the CPU.
+    """Cluster vectors by FAISS k-means: on the GPUs where FAISS sees some, else on one thread of the CPU.
 
     Args:
         vectors: embeddings at drawn pixels.
         num_clusters: K.
-        settings: everything else that decides the result.
+        settings: everything else that decides the result,
+        seed: but this: of FAISS's draw of the points and of the first centroids.
 
     Raises:
         InputError: there are fewer vectors than clusters.
@@ -48,11 +49,11 @@ def fit_clusters(
         num_clusters,
         niter=settings.iterations,
         nredo=settings.restarts,
-        seed=settings.seed,
+        seed=seed,
         min_points_per_centroid=1,  # FAISS's 39 only sets when it prints a warning
         max_points_per_centroid=settings.points_per_centroid,
         spherical=settings.spherical,
-        gpu=False,
+        gpu=on_gpu(),
     )
     with _one_thread():
         objective = kmeans.train(points)
@@ -63,6 +64,16 @@ def fit_clusters(
         # For unit centroids the largest dot product is the smallest angle, whatever the vector's length.
         head = head._replace(bias=np.zeros(num_clusters, np.float32))
     return Clusters(head, float(objective) / num_points, num_points)
+
+
+def on_gpu() -> bool:
+    """Whether FAISS computes on a GPU here."""
+    return faiss.get_num_gpus() > 0
+
+
+def library() -> str:
+    """What computes clusters and neighbours, for the record."""
+    return f"faiss {faiss.__version__}, {'GPU' if on_gpu() else 'CPU, one thread'}"
 
 
 def too_few_vectors(num_clusters: int, num_vectors: int) -> InputError:

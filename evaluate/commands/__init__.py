@@ -1,0 +1,1 @@
+"""The commands of `vice-eval`, one module each; `evaluate/cli.py` puts them together."""

@@ -1,0 +1,143 @@
+"""What every scoring command begins with: everything that can be wrong is checked before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vice.data_specs.errors import InputError
+from vice.data_specs.results import EncoderRef, Evaluation, TrainingCurve
+from vice.evaluate.conditions import chosen
+from vice.evaluate.scenes import open_pair
+from vice.evaluate.summary import print_scores
+
+# What needs torch is imported inside the functions, so that --help, the report and a wrong folder do not wait for it.
+if TYPE_CHECKING:
+    import torch
+
+    from vice.evaluate.encoders.opening import Opened
+    from vice.evaluate.encoders.protocol import Encoder
+    from vice.evaluate.evaluators.protocol import Evaluator, Setup
+
+
+class Embedding(NamedTuple):
+    """How pictures are embedded, as the command line says."""
+
+    weights: str = "none"
+    output_stride: int = 32
+    device: str = "auto"
+    short_side: int | None = None
+    tile: int | None = None
+    scales: Sequence[float] = (1.0,)
+    flip: bool = False
+
+    def open(self, source: str) -> Opened:
+        """The encoder and the same one untrained, both made to embed as asked.
+
+        Raises:
+            InputError: no such encoder or device.
+        """
+        from vice.evaluate.encoders.opening import open_encoder
+
+        opened = open_encoder(
+            source, device=find_device(self.device), weights=self.weights, output_stride=self.output_stride
+        )
+        untrained = None if opened.untrained is None else self.wrap(opened.untrained)
+        return opened._replace(encoder=self.wrap(opened.encoder), untrained=untrained)
+
+    def wrap(self, encoder: Encoder) -> Encoder:
+        """The encoder with tiles and averaging where they are asked for."""
+        if self.tile is not None:
+            from vice.evaluate.encoders.tiles import TiledEncoder
+
+            encoder = TiledEncoder(encoder, tile=self.tile)
+        if tuple(self.scales) != (1.0,) or self.flip:
+            from vice.evaluate.encoders.averaging import AveragedEncoder
+
+            encoder = AveragedEncoder(encoder, scales=tuple(self.scales), flip=self.flip)
+        return encoder
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """For the record."""
+        tiles = "whole pictures" if self.tile is None else f"{self.tile} pixels, blended where they overlap"
+        return {"tiles": tiles, "averaged_scales": list(self.scales), "averaged_with_mirror_image": self.flip}
+
+
+class Job(NamedTuple):
+    """What every evaluation starts from."""
+
+    ref: EncoderRef
+    training: TrainingCurve | None
+    encoders: list[Encoder]
+    setup: Setup
+
+    def run(self, make: Callable[[Setup], Sequence[Evaluator]]) -> None:
+        """Run evaluators and keep what they find."""
+        from vice.evaluate.evaluators.running import run_evaluators
+
+        self.keep(run_evaluators(make(self.setup), self.encoders, self.setup))
+
+    def keep(self, entries: Mapping[str, Evaluation]) -> None:
+        """Add entries to the record and print them."""
+        from vice.evaluate.record import add
+
+        path = add(self.setup.run_dir, encoder=self.ref, training=self.training, evaluations=entries)
+        print_scores(entries)
+        print(f"wrote {path}")
+
+
+def open_job(
+    source: str,
+    train: str,
+    val: str,
+    run_dir: Path,
+    *,
+    classes: str | None,
+    conditions: Sequence[str],
+    embedding: Embedding,
+) -> Job:
+    """Open data, encoder and record; the data before what needs torch.
+
+    Raises:
+        InputError: any of them cannot be opened, or do not go together.
+    """
+    tested_under = chosen(conditions)
+    shards = open_pair(train, val, class_set=classes)
+
+    from vice.evaluate.evaluators.protocol import Setup
+    from vice.evaluate.record import check_record, curve_of
+
+    opened = embedding.open(source)
+    check_record(run_dir, opened.ref)
+    setup = Setup(
+        *shards,
+        run_dir,
+        conditions=tested_under,
+        short_side=embedding.short_side,
+        embedding=embedding.settings,
+    )
+    return Job(opened.ref, curve_of(opened.run_dir, opened.ref), opened.beside_baselines, setup)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name; `auto` is the GPU where there is one.
+
+    Raises:
+        InputError: there is none of that name here.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        # Only a tensor tells whether the device is there; its name alone does not.
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):
+        raise InputError("no such device here", where=f"--device {name}", hint="choose auto or cpu") from None
+
+
+def say_next(run_dir: Path) -> None:
+    """Print what to do next."""
+    print(f"next: vice-eval report {run_dir} --output {run_dir / 'report.html'}")

@@ -1,0 +1,1 @@
+"""How embeddings are scored against labels: linear probes, clusters, nearest neighbours."""
