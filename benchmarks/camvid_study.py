@@ -27,16 +27,21 @@ import torch
 from machine import machine, versions
 
 from vice.data_specs.results import Evaluation
-from vice.evaluate.cluster import evaluate_cluster
-from vice.evaluate.encoders import ColourPositionEncoder, Encoder, ModelEncoder
-from vice.evaluate.linear import evaluate_linear
-from vice.evaluate.options import ClusterOptions, Drawing, KMeansSettings, LinearOptions
+from vice.evaluate.encoders.network import NetworkEncoder
+from vice.evaluate.encoders.protocol import Encoder
+from vice.evaluate.encoders.raw import ColourPositionEncoder
+from vice.evaluate.evaluators.cluster import ClusterEvaluator
+from vice.evaluate.evaluators.linear import LinearEvaluator
+from vice.evaluate.evaluators.protocol import Setup
+from vice.evaluate.evaluators.running import run_evaluators
+from vice.evaluate.options import Drawing, KMeansSettings, ProbeSettings
 from vice.evaluate.scenes import open_pair
 from vice.pipeline.shards import Shards
 from vice.train.config import TrainConfig
 from vice.train.config_files import load_config
 from vice.train.distributed import Process
 from vice.train.loop import train
+from vice.train.network.model import OUTPUT_STRIDE
 from vice.train.records.checkpoint import initial_model, load_region_model, read_checkpoint
 from vice.train.records.run_dir import open_run
 
@@ -152,20 +157,21 @@ class Study:
         checkpoint = read_checkpoint(path)
         untrained = cell.row in UNTRAINED
         model = initial_model(checkpoint.config) if untrained else load_region_model(checkpoint).dense.eval()
-        encoder = ModelEncoder(cell.row, model, size_multiple=model.size_multiple, device=self.device)
+        size_multiple = model.size_multiple
+        encoder = NetworkEncoder(cell.row, model, stride=OUTPUT_STRIDE, size_multiple=size_multiple, device=self.device)
         return encoder, 0 if cell.row in UNTRAINED else checkpoint.info.step
 
     def _scores(self, encoder: Encoder, folder: Path) -> dict:
         started = time.perf_counter()
-        drawing = Drawing(pixels_per_picture=PIXELS)
-        linear = evaluate_linear(
-            [encoder], self.train, self.val, options=LinearOptions(drawing=drawing), run_dir=folder
-        )
+        setup, drawing = Setup(self.train, self.val, folder), Drawing(pixels_per_picture=PIXELS)
         kmeans = KMeansSettings(restarts=2)
-        options = ClusterOptions(num_clusters=(NUM_CLUSTERS,), drawing=drawing, kmeans=kmeans)
-        clusters = evaluate_cluster([encoder], self.train, self.val, options=options, run_dir=folder)
+        evaluators = [
+            LinearEvaluator(setup, drawing=drawing, recipe=ProbeSettings()),
+            ClusterEvaluator(setup, num_clusters=(NUM_CLUSTERS,), drawing=drawing, kmeans=kmeans),
+        ]
+        entries = run_evaluators(evaluators, [encoder], setup)
         print(f"{encoder.name}: evaluated in {time.perf_counter() - started:.0f} s", flush=True)
-        return {"linear": _mious(linear, encoder), "cluster": _mious(clusters[CLUSTER], encoder)}
+        return {"linear": _mious(entries["linear"], encoder), "cluster": _mious(entries[CLUSTER], encoder)}
 
 
 def _mious(evaluation: Evaluation, encoder: Encoder) -> dict[str, float]:

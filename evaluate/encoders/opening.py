@@ -146,9 +146,7 @@ def _backbone(source: str, weights: str, output_stride: int, device: torch.devic
     except ValidationError:
         raise InputError("no such stride", where=f"--output-stride {output_stride}", hint="8, 16 or 32") from None
     file = weights_file(weights)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(WEIGHT_SEED)
-        models = [_last_map(config)] if weights == "none" or not untrained else [_last_map(config), _last_map(config)]
+    models = [_last_map(config) for _ in range(1 if weights == "none" or not untrained else 2)]
     if weights != "none":
         initialise(models[0].backbone, config)
     content = {"encoder": source, "weights": sha256_file(file) if file else weights, "output_stride": output_stride}
@@ -174,7 +172,9 @@ def _backbone(source: str, weights: str, output_stride: int, device: torch.devic
 
 
 def _last_map(config: ModelConfig) -> LastMap:
-    backbone = build_encoder(config, levels=(3,))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(WEIGHT_SEED)
+        backbone = build_encoder(config, levels=(3,))
     backbone.leave_out_pyramid()
     return LastMap(backbone)
 

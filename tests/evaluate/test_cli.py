@@ -45,7 +45,7 @@ def test_from_a_checkpoint_to_a_report(vice_eval, options, checkpoints, tmp_path
     cluster = [f"cluster-{k} {r} {s}-fitted" for k in (5, 9) for r in ("greedy", "hungarian") for s in ("train", "val")]
     assert list(results.evaluations) == linear + cluster
     for name, entry in results.evaluations.items():
-        assert list(entry.encoders) == ["trained", "untrained", "colour + position"]
+        assert list(entry.encoders) == ["trained", "untrained", "colour + position", "colour"]
         assert all(list(by) == ["clean", "changed light"] for by in entry.encoders.values()), name
     scores = results.evaluations["linear"].encoders
     assert scores["trained"] != scores["untrained"]
@@ -144,6 +144,46 @@ def test_another_checkpoint_s_run_dir(vice_eval, options, checkpoints):
     refused(vice_eval("cluster", checkpoints["second"], *options, *fast), "tiny-second step 30")
 
 
+def test_all_gives_what_each_gives_alone(vice_eval, options, checkpoints, tmp_path):
+    """One pass over the pictures for all evaluators, or one for each: the same numbers."""
+    common = [checkpoints["first"], *options[:4], "--pixels-per-picture=100", "--condition=noise"]
+    assert vice_eval("all", *common, "--run-dir", tmp_path / "all", "--k=5", "--memory-size=300")[0] == 0
+    alone = {"linear": [], "cluster": ["--k=5"], "neighbors": ["--memory-size=300"]}
+    for command, words in alone.items():
+        words = [word for word in (*common, *words) if command != "neighbors" or not str(word).startswith("--pixels")]
+        assert vice_eval(command, *words, "--run-dir", tmp_path / "each")[0] == 0
+    whole, each = (read_results(tmp_path / name).evaluations for name in ("all", "each"))
+    assert list(whole) == list(each) and {"linear", "neighbors"} < set(whole)
+    for name, entry in whole.items():
+        assert list(entry.encoders["trained"]) == ["clean", "noise"]
+        assert entry.encoders == each[name].encoders, name
+
+
+def test_pictures_of_another_size_have_entries_of_their_own(vice_eval, options, checkpoints, tmp_path):
+    for words in ([], ["--short-side=48"]):
+        assert vice_eval("linear", checkpoints["first"], *options, "--repeats=2", *words)[0] == 0
+    entries = read_results(tmp_path / "eval").evaluations
+    assert list(entries) == ["linear", "short-side-48 linear"]
+    stored, smaller = (entry.encoders["trained"]["clean"] for entry in entries.values())
+    assert stored.miou != smaller.miou
+    assert [repeat.seed for repeat in smaller.repeats] == [0, 1]
+    assert "shorter side 48 pixels" in entries["short-side-48 linear"].settings["pictures"]["size"]
+
+
+def test_networks_of_others_are_evaluated_as_ours(vice_eval, options, tmp_path):
+    assert vice_eval("linear", "torchvision/resnet18", *options, "--output-stride=8")[0] == 2  # cannot be dilated
+    code, _, err = vice_eval("linear", "timm/resnet18", *options)
+    assert (code, err) == (0, "")
+    results = read_results(tmp_path / "eval")
+    assert (results.encoder.kind, results.encoder.stride, results.training) == ("timm", 32, None)
+    assert list(results.evaluations["linear"].encoders) == ["untrained", "colour + position", "colour"]
+
+
+def test_a_condition_or_weights_that_are_not_there(vice_eval, options, checkpoints):
+    refused(vice_eval("linear", checkpoints["first"], *options, "--condition", "fog"), "no such condition: fog")
+    refused(vice_eval("linear", checkpoints["first"], *options, "--weights", "x"), "take weights: --weights x")
+
+
 def test_a_device_that_is_not_there(vice_eval, options, checkpoints):
     for name in ("cuda:99", "sofa"):
         result = vice_eval("linear", checkpoints["first"], *options, "--device", name)
@@ -159,7 +199,7 @@ def test_a_report_of_nothing(vice_eval, tmp_path):
     refused(vice_eval("report", tmp_path, "--output", tmp_path / "report.html"), "no results.json")
 
 
-@pytest.mark.parametrize("command", ["linear", "cluster", "report"])
+@pytest.mark.parametrize("command", ["all", "linear", "cluster", "neighbors", "report"])
 def test_help_shows_an_example(vice_eval, command):
     code, out, _ = vice_eval(command, "--help")
     assert code == 0
@@ -167,5 +207,5 @@ def test_help_shows_an_example(vice_eval, command):
 
 
 def test_help_and_report_do_not_wait_for_torch():
-    program = "import vice.evaluate.cli, vice.evaluate.report, sys; sys.exit('torch' in sys.modules)"
+    program = "import vice.evaluate.cli, vice.evaluate.report.page, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

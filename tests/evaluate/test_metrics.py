@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from vice.data_specs.regions import IGNORE
-from vice.evaluate.metrics import count_pairs, score
+from vice.evaluate.metrics import count_pairs, over_seeds, score
 
 
 def test_scores_of_a_hand_computed_confusion():
@@ -61,3 +62,28 @@ def test_values_out_of_range_are_refused(labels, predictions):
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="shape"):
         count_pairs(np.zeros((2, 3), int), np.zeros((3, 2), int), num_labels=1, num_predictions=1)
+
+
+def test_metrics_are_scikit_learn_s():
+    draws = np.random.Generator(np.random.Philox(key=12))
+    labels, predictions = draws.integers(0, 6, (2, 5000))
+    predictions = np.where(draws.random(5000) < 0.5, labels, predictions)
+    confusion = count_pairs(labels, predictions, num_labels=6, num_predictions=6)
+    found = score(confusion, list("abcdef"))
+    np.testing.assert_array_equal(confusion, sklearn.metrics.confusion_matrix(labels, predictions))
+    assert found.miou == pytest.approx(sklearn.metrics.jaccard_score(labels, predictions, average="macro"))
+    assert found.accuracy == pytest.approx(sklearn.metrics.accuracy_score(labels, predictions))
+    assert found.mean_accuracy == pytest.approx(sklearn.metrics.balanced_accuracy_score(labels, predictions))
+    by_class = sklearn.metrics.jaccard_score(labels, predictions, average=None)
+    np.testing.assert_allclose(list(found.iou.values()), by_class)
+
+
+def test_a_class_that_one_seed_never_met_counts_for_the_others():
+    first = score(np.array([[4, 0], [0, 0]]), ["a", "b"])
+    second = score(np.array([[2, 2], [0, 4]]), ["a", "b"])
+    both = over_seeds({3: first, 7: second})
+    assert both.iou == {"a": pytest.approx((1 + 0.5) / 2), "b": pytest.approx(4 / 6)}
+    assert both.miou == pytest.approx((first.miou + second.miou) / 2)
+    assert both.confusion == [[6, 2], [0, 4]]
+    assert [(repeat.seed, repeat.miou) for repeat in both.repeats] == [(3, first.miou), (7, second.miou)]
+    assert over_seeds({3: first}) == first
