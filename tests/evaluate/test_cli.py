@@ -96,7 +96,8 @@ def test_a_set_of_classes_has_entries_and_pictures_of_its_own(vice_eval, options
         assert after.tolist() == [before[0], before[2] + before[3]] and before[1] > 0
         assert not {tile.file for tile in stored.tiles} & {tile.file for tile in coarse.tiles}
     assert vice_eval("report", tmp_path / "eval", "--output", tmp_path / "report.html")[0] == 0
-    assert "Linear mIoU in the set of classes 2: " in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ">tiny val, 4 classes</h2>" in page and ">tiny val, 2 classes (set 2)</h2>" in page
     refused(vice_eval("linear", checkpoints["first"], *options, "--classes", "3"), "choose from 2")
 
 

@@ -1,0 +1,129 @@
+"""What the report says in plain words, worked out from records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from vice.data_specs.results import EncoderRef, Evaluation, TrainingCurve
+from vice.evaluate.names import CLEAN, COLOUR, COLOUR_POSITION, OBJECT, TRAINED, UNTRAINED
+from vice.evaluate.report.runs import Group, Run
+from vice.evaluate.report.tables import HEADLINE_MATCHING, is_headline
+
+COMPARED = (TRAINED, OBJECT, UNTRAINED, COLOUR_POSITION, COLOUR)
+"""Encoders in the order in which sentences tell them."""
+RAW = (COLOUR_POSITION, COLOUR)
+
+
+def origin(run: Run) -> str:
+    """What was evaluated, in one sentence."""
+    encoder, curve = run.results.encoder, run.results.training
+    if encoder is None:
+        return "Region layers alone: no encoder has a part in these numbers."
+    if encoder.step is None or encoder.views_seen is None:
+        cells = f"{encoder.dim} values per cell of {encoder.stride} pixels"
+        return f"{encoder.name}, {encoder.weights} weights: {cells}."
+    return f"Trained on {encoder.views_seen:,} views{_gap(curve)}."
+
+
+def _gap(curve: TrainingCurve | None) -> str:
+    if curve is None:
+        return ""
+    gap = curve.ln_num_concepts - curve.loss[-1]
+    return f"; loss {curve.loss[-1]:.2f}, {abs(gap):.2f} {'below' if gap > 0 else 'above'} ln K"
+
+
+def domain(run: Run, group: Group) -> str | None:
+    """Whether the encoder was trained on other data than it is tested with."""
+    encoder: EncoderRef | None = run.results.encoder
+    if encoder is None or encoder.shards_fingerprint is None:
+        return None
+    trains = {entry.train.fingerprint for entry in group.evaluations[group.runs.index(run)].values()}
+    if encoder.shards_fingerprint in trains:
+        return None
+    return "The encoder was trained on other shards than the probes: it is tested beyond the pictures it learned from."
+
+
+def summary(run: Run, group: Group) -> list[str]:
+    """The results of a run on one group's data in plain sentences."""
+    entries = group.evaluations[group.runs.index(run)]
+    sentences = []
+    for name, entry in entries.items():
+        if is_headline(name, entry) and not name.endswith("-over-groups"):
+            sentences += _compared(_in_words(name, entry), entry)
+        elif name.endswith("linear-over-groups"):
+            sentences += _compared("Linear mIoU on groups the probe was not fitted on", entry)
+    told = domain(run, group)
+    return [*sentences, told] if told else sentences
+
+
+def _in_words(name: str, entry: Evaluation) -> str:
+    if entry.kind == "cluster":
+        return f"mIoU of {entry.settings['kmeans']['num_clusters']} clusters"
+    if entry.kind == "neighbors":
+        return "mIoU by nearest neighbours"
+    return "Linear mIoU (SGD)" if "linear-sgd" in name else "Linear mIoU"
+
+
+def _compared(what: str, entry: Evaluation) -> Iterator[str]:
+    """Sentences on one evaluation: on clean pictures, then what changed pictures cost."""
+    shares = {encoder: by[CLEAN].miou for encoder, by in entry.encoders.items() if CLEAN in by}
+    told = [f"{percent(shares[name])} % {name}" for name in COMPARED if name in shares]
+    if TRAINED in shares and UNTRAINED in shares:
+        told[1] += f" ({signed(shares[TRAINED] - shares[UNTRAINED])} points by training)"
+    yield f"{what}: {', '.join(told)}.{_verdict(shares)}"
+    costs = {}
+    for encoder, by in entry.encoders.items():
+        changed = [score.miou for condition, score in by.items() if condition != CLEAN]
+        if changed and CLEAN in by:
+            costs[encoder] = sum(changed) / len(changed) - by[CLEAN].miou
+    if costs:
+        lost = [f"{signed(costs[name])} {name}" for name in COMPARED if name in costs]
+        yield f"{what}, points that changed pictures cost: {', '.join(lost)}."
+
+
+def _verdict(shares: dict[str, float]) -> str:
+    """A caution where what needs no training does as well."""
+    own = shares.get(TRAINED, shares.get(OBJECT))
+    others = {name: shares[name] for name in (UNTRAINED, *RAW) if name in shares}
+    if own is None or not others:
+        return ""
+    best = max(others, key=lambda name: others[name])
+    return f" {best[0].upper()}{best[1:]} does as well or better." if others[best] >= own else ""
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """Where a run's numbers come from."""
+    results, encoder = run.results, run.results.encoder
+    told: dict[str, Any] = {}
+    if encoder is not None:
+        told = {
+            "encoder": f"{encoder.kind} {encoder.name}",
+            "weights": encoder.weights,
+            "embedding": f"{encoder.dim} values per cell of {encoder.stride} × {encoder.stride} pixels",
+            "sha256": encoder.sha256,
+        }
+        if encoder.step is not None:
+            told["step"] = f"{encoder.step:,} of {encoder.num_steps:,}"
+            told["views seen"] = f"{encoder.views_seen:,}"
+            told["concepts (K)"] = encoder.num_concepts
+            told["trained on shards"] = encoder.shards_fingerprint
+    refs = [ref for entry in results.evaluations.values() for ref in (entry.train, entry.val)]
+    refs += [entry.data for entry in (*results.regions.values(), *results.atlases.values())]
+    told |= {f"{ref.dataset}, {ref.split} ({ref.num_pictures} pictures)": ref.fingerprint for ref in refs}
+    return told | {f"{library} version": version for library, version in results.versions.items()}
+
+
+def clusters_told(group: Group) -> bool:
+    """Whether the summary tells clusters, whose matching rule then must be said."""
+    return any(name.endswith(HEADLINE_MATCHING) for entries in group.evaluations for name in entries)
+
+
+def percent(share: float | None) -> str:
+    """A share as per cent with one decimal, a dash for none."""
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def signed(difference: float) -> str:
+    """A difference of shares in points, with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
