@@ -13,7 +13,11 @@ MAY_IMPORT = {
     "data_specs": {"data_specs"},
     "pipeline": {"data_specs", "pipeline"},
     "train": {"data_specs", "pipeline.loader", "pipeline.shards", "train"},
-    "evaluate": {"data_specs", "pipeline.loader", "pipeline.shards", "train", "evaluate"},
+    # of sharding, evaluation takes the reading of any picture alone
+    "evaluate": {
+        *("data_specs", "pipeline.loader", "pipeline.shards", "pipeline.storage", "train", "evaluate"),
+        *(f"pipeline.prep.{name}" for name in ("decoding", "geometry", "headers", "inputs", "rejection", "sample")),
+    },
 }
 SPECS_MAY_USE = {"numpy", "pyarrow", "pydantic", "yaml", "vice"} | set(sys.stdlib_module_names)
 

@@ -80,12 +80,10 @@ def make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample | Reject
 
 def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
     spec, settings = recipe.spec, recipe.settings
-    if one.problem is not None:
-        raise Rejected("read", one.problem)
     name = spec.picture(one.name)
-    if name is None:
+    if name is None and one.problem is None:
         raise Rejected("name", f"its path fits no picture of dataset '{spec.name}'")
-    data = _read(recipe, one.path, one.tar, one.picture, stage="read", what="the file")
+    data = read_bytes(one, recipe.source, settings)
     picture = standardise(data, settings)
     regions = {layer.name: region_map(picture.pixels, layer) for layer in settings.regions}
     labels = _stored_labels(one, name, picture, recipe)
@@ -101,6 +99,18 @@ def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
     members[META_MEMBER] = canonical_json(row | {"kept_original_bytes": picture.kept_original, "sha256": hashes})
     sizes = {member: len(content) for member, content in members.items()}
     return PreparedSample(key, members, row | {"member_bytes": sizes, "has_labels": labels is not None})
+
+
+def read_bytes(one: Input, source: Storage, settings: PrepSettings) -> bytes:
+    """The bytes of an input's picture, by itself or in a tar.
+
+    Raises:
+        Rejected: it is missing, no file, empty or larger than any picture, or its tar cannot be read.
+        OSError: the source's disk or store failed.
+    """
+    if one.problem is not None:
+        raise Rejected("read", one.problem)
+    return _read(source, settings, one.path, one.tar, one.picture, stage="read", what="the file")
 
 
 def _row(
@@ -127,7 +137,7 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
         return None
     if one.tar is not None and one.label is None:
         raise Rejected("labels", "its label map is missing")
-    data = _read(recipe, name.label, one.tar, one.label, stage="labels", what="its label map")
+    data = _read(recipe.source, recipe.settings, name.label, one.tar, one.label, stage="labels", what="its label map")
     values = decode_labels(data, recipe.settings.max_pixels)
     width, height = picture.source_size
     if values.shape != (height, width):
@@ -139,14 +149,16 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
         raise Rejected("labels", error.what) from None
 
 
-def _read(recipe: Recipe, path: str, tar: str | None, place: Place | None, *, stage: str, what: str) -> bytes:
+def _read(
+    source: Storage, settings: PrepSettings, path: str, tar: str | None, place: Place | None, *, stage: str, what: str
+) -> bytes:
     """Read a whole file, by itself or in a tar, unless it is larger than any picture."""
-    limit = recipe.settings.max_pixels * _BYTES_PER_PIXEL + _BYTES_BESIDE_PIXELS
+    limit = settings.max_pixels * _BYTES_PER_PIXEL + _BYTES_BESIDE_PIXELS
     try:
         if tar is None:
-            data = _at_most(recipe.source, path, limit)
+            data = _at_most(source, path, limit)
         else:
-            data = recipe.source.read_ranges(tar, [place])[0] if place.size <= limit else None
+            data = source.read_ranges(tar, [place])[0] if place.size <= limit else None
     except (FileNotFoundError, EndsEarly) as error:
         told = "is missing" if isinstance(error, FileNotFoundError) else f"breaks off with its tar ({error})"
         raise Rejected(stage, f"{what} {told}") from None

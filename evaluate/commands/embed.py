@@ -1,0 +1,68 @@
+"""`embed`: embedding maps of any pictures, as files for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vice.evaluate.commands.job import Embedding
+from vice.evaluate.commands.parameters import (
+    Device,
+    EncoderSource,
+    Flip,
+    OutputStride,
+    Scales,
+    ShortSide,
+    Tile,
+    Weights,
+)
+
+
+def embed(
+    encoder: EncoderSource,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Shards, a folder, a quoted glob, a .txt, .csv or .parquet list, or tars; also s3://.",
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one to go on with.")],
+    form: Annotated[
+        Literal["npy", "parquet", "png"],
+        typer.Option("--format", help="An array per picture, Parquet parts, or previews in colour."),
+    ] = "npy",
+    dtype: Annotated[Literal["float16", "float32"], typer.Option(help="Of the numbers.")] = "float16",
+    short_side: ShortSide = None,
+    tile: Tile = None,
+    scale: Scales = [1.0],  # noqa: B006 - Typer reads the default, nothing changes it
+    flip: Flip = False,
+    weights: Weights = "none",
+    output_stride: OutputStride = 32,
+    device: Device = "auto",
+) -> None:
+    """Write embedding maps of any pictures; run again, it does what is missing."""
+    from vice.evaluate.embedding.job import embed_pictures
+    from vice.evaluate.embedding.pictures import open_pictures
+
+    pictures = open_pictures(source, short_side=short_side)
+    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip)
+    opened = embedding.open(encoder)
+    made_by = {
+        "encoder": opened.ref.model_dump(),
+        "source": pictures.fingerprint,
+        "settings": {"format": form, "dtype": dtype, "short_side": short_side, **embedding.settings},
+    }
+    done = embed_pictures(opened.encoder, pictures, out, made_by=made_by, form=form, dtype=dtype)
+    if done.num_written == 0:
+        print(
+            f"nothing to do: {out} holds the maps of all {done.num_pictures - len(done.rejected):,} readable pictures"
+        )
+    else:
+        print(f"wrote {done.num_written:,} of {done.num_pictures:,} pictures to {out}")
+    for key, reason in list(done.rejected.items())[:5]:
+        print(f"rejected {key}: {reason}")
+    if len(done.rejected) > 5:
+        print(f"and {len(done.rejected) - 5:,} more, all listed in {out / 'embeddings.json'}")
