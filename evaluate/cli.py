@@ -6,6 +6,7 @@ import typer
 
 from vice.data_specs.errors import run_command
 from vice.evaluate.commands.embed import embed
+from vice.evaluate.commands.regions import regions
 from vice.evaluate.commands.report import report
 from vice.evaluate.commands.scores import all_scores, cluster, linear, neighbors
 
@@ -23,6 +24,7 @@ app.command("all", epilog=f"Example: vice-eval all {_LABELLED}")(all_scores)
 app.command(epilog=f"Example: vice-eval linear {_LABELLED}")(linear)
 app.command(epilog=f"Example: vice-eval cluster {_LABELLED} --k 27 --k 128")(cluster)
 app.command(epilog=f"Example: vice-eval neighbors {_LABELLED}")(neighbors)
+app.command(epilog="Example: vice-eval regions shards/val --run-dir runs/regions")(regions)
 app.command(epilog="Example: vice-eval embed runs/camvid/checkpoints/last.pt ~/photos embedded --format parquet")(embed)
 app.command(epilog="Example: vice-eval report runs/camvid/eval runs/camvid-grid/eval --output report.html")(report)
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from vice.data_specs.results import Evaluation, Score
+from vice.data_specs.results import Evaluation, RegionBounds, Score
 from vice.evaluate.names import CLEAN
+
+MEASURED = ("boundary_recall", "undersegmentation_error", "achievable_accuracy", "compactness")
 
 
 def print_scores(entries: Mapping[str, Evaluation]) -> None:
@@ -30,3 +32,21 @@ def print_scores(entries: Mapping[str, Evaluation]) -> None:
 def _shares(scores: list[Score]) -> str:
     miou, accuracy = (statistics.mean(getattr(score, share) for score in scores) for share in ("miou", "accuracy"))
     return f"{100 * miou:.1f} / {100 * accuracy:.1f}"
+
+
+def print_bounds(bounds: RegionBounds) -> None:
+    """Print what every layer allows, and the thin classes: those thinner than a region of the first layer is wide."""
+    table = Table("layer", title="upper bounds and measures, %", title_justify="left")
+    measured = [name for name in MEASURED if any(getattr(layer, name) for layer in bounds.layers)]
+    columns = ["accuracy", "mIoU", "best mIoU"] if any(layer.majority for layer in bounds.layers) else []
+    for column in ("regions", *columns, *(name.replace("_", " ") for name in measured)):
+        table.add_column(column, justify="right")
+    for layer in bounds.layers:
+        shares = [layer.majority.accuracy, layer.majority.miou, layer.best.miou] if layer.majority else []
+        told = [f"{100 * share:.1f}" for share in shares]
+        told += [f"{100 * getattr(layer, name).mean:.1f}" for name in measured]
+        table.add_row(layer.layer, f"{layer.regions.mean:.0f}", *told)
+    Console(width=None if Console().is_terminal else 120).print(table)
+    thinnest = sorted(bounds.thickness.items(), key=lambda one: one[1])[:5]
+    if thinnest:
+        print("thinnest classes: " + ", ".join(f"{name} ({pixels:.1f} px)" for name, pixels in thinnest))

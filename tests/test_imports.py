@@ -15,7 +15,8 @@ MAY_IMPORT = {
     "train": {"data_specs", "pipeline.loader", "pipeline.shards", "train"},
     # of sharding, evaluation takes the reading of any picture alone
     "evaluate": {
-        *("data_specs", "pipeline.loader", "pipeline.shards", "pipeline.storage", "train", "evaluate"),
+        *("data_specs", "pipeline.loader", "pipeline.samples", "pipeline.shards", "pipeline.storage"),
+        *("train", "evaluate"),
         *(f"pipeline.prep.{name}" for name in ("decoding", "geometry", "headers", "inputs", "rejection", "sample")),
     },
 }
