@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from vice.data_specs.errors import run_command
+from vice.evaluate.commands.atlas import atlas
 from vice.evaluate.commands.embed import embed
 from vice.evaluate.commands.regions import regions
 from vice.evaluate.commands.report import report
@@ -25,6 +26,9 @@ app.command(epilog=f"Example: vice-eval linear {_LABELLED}")(linear)
 app.command(epilog=f"Example: vice-eval cluster {_LABELLED} --k 27 --k 128")(cluster)
 app.command(epilog=f"Example: vice-eval neighbors {_LABELLED}")(neighbors)
 app.command(epilog="Example: vice-eval regions shards/val --run-dir runs/regions")(regions)
+app.command(
+    epilog="Example: vice-eval atlas runs/camvid/checkpoints/last.pt --val shards/val --run-dir runs/camvid/eval"
+)(atlas)
 app.command(epilog="Example: vice-eval embed runs/camvid/checkpoints/last.pt ~/photos embedded --format parquet")(embed)
 app.command(epilog="Example: vice-eval report runs/camvid/eval runs/camvid-grid/eval --output report.html")(report)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64, UInt64
 
-PURPOSES = ("changed light", "pixels", "noise", "patches", "batches")
+PURPOSES = ("changed light", "pixels", "noise", "patches", "batches", "regions", "pool")
 """Independent streams; the position in this tuple is part of the counter, so add new ones at the end."""
 
 

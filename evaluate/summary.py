@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from vice.data_specs.results import Evaluation, RegionBounds, Score
+from vice.data_specs.results import Atlas, Evaluation, RegionBounds, Score
 from vice.evaluate.names import CLEAN
 
 MEASURED = ("boundary_recall", "undersegmentation_error", "achievable_accuracy", "compactness")
@@ -50,3 +50,15 @@ def print_bounds(bounds: RegionBounds) -> None:
     thinnest = sorted(bounds.thickness.items(), key=lambda one: one[1])[:5]
     if thinnest:
         print("thinnest classes: " + ", ".join(f"{name} ({pixels:.1f} px)" for name, pixels in thinnest))
+
+
+def print_concepts(atlas: Atlas) -> None:
+    """Print how many concepts are in use, and the ten most used with their classes."""
+    used = sorted((concept for concept in atlas.concepts if concept.usage > 0), key=lambda one: -one.usage)
+    table = Table("concept", title=f"{len(used)} of {len(atlas.concepts)} concepts in use", title_justify="left")
+    for column in ("area, %", "regions", "classes, %"):
+        table.add_column(column, justify="left" if column.startswith("classes") else "right")
+    for concept in used[:10]:
+        classes = ", ".join(f"{name} {100 * share:.0f}" for name, share in list(concept.classes.items())[:3])
+        table.add_row(str(concept.number), f"{100 * concept.usage:.1f}", f"{concept.num_regions:,}", classes)
+    Console(width=None if Console().is_terminal else 100).print(table)

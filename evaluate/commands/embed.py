@@ -49,7 +49,7 @@ def embed(
 
     pictures = open_pictures(source, short_side=short_side)
     embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip)
-    opened = embedding.open(encoder)
+    opened = embedding.open(encoder, untrained=False)
     made_by = {
         "encoder": opened.ref.model_dump(),
         "source": pictures.fingerprint,

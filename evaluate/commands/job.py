@@ -32,8 +32,8 @@ class Embedding(NamedTuple):
     scales: Sequence[float] = (1.0,)
     flip: bool = False
 
-    def open(self, source: str) -> Opened:
-        """The encoder and the same one untrained, both made to embed as asked.
+    def open(self, source: str, *, untrained: bool = True) -> Opened:
+        """The encoder and, where it is wanted, the same one untrained, both made to embed as asked.
 
         Raises:
             InputError: no such encoder or device.
@@ -41,10 +41,14 @@ class Embedding(NamedTuple):
         from vice.evaluate.encoders.opening import open_encoder
 
         opened = open_encoder(
-            source, device=find_device(self.device), weights=self.weights, output_stride=self.output_stride
+            source,
+            device=find_device(self.device),
+            weights=self.weights,
+            output_stride=self.output_stride,
+            untrained=untrained,
         )
-        untrained = None if opened.untrained is None else self.wrap(opened.untrained)
-        return opened._replace(encoder=self.wrap(opened.encoder), untrained=untrained)
+        start = None if opened.untrained is None else self.wrap(opened.untrained)
+        return opened._replace(encoder=self.wrap(opened.encoder), untrained=start)
 
     def wrap(self, encoder: Encoder) -> Encoder:
         """The encoder with tiles and averaging where they are asked for."""

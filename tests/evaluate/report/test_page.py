@@ -227,7 +227,7 @@ def test_the_paper_s_numbers_are_those_of_its_tables():
 def test_region_layers_and_concepts_are_shown(tmp_path):
     page, text = page_of(write_report([full_run(tmp_path / "run")], tmp_path / "report.html"))
     assert "0.500 ±0.004" in text and "7.2" in text  # boundary recall; the thin class
-    assert "2 of 3 concepts in use" in text and "75.0 % of the area" in text
+    assert "2 of 3 concepts in use" in text and "1 · 75.0 %" in text
     assert "canvas" in page.tags
 
 

@@ -1,0 +1,1 @@
+"""The concept atlas: what each concept looks like, and which regions of other pictures are like a chosen one."""
