@@ -38,8 +38,9 @@ demo: $(STAMP)  ## shard, train and evaluate generated street scenes; prints the
 	@echo "==> 2/4 training without labels"
 	$(BIN)/vice-train launch scenes-demo --shards $(DEMO)/shards/train --run-dir $(DEMO)/run
 	@echo "==> 3/4 evaluating beside the untrained network and raw colour"
-	$(BIN)/vice-eval linear $(LAST) --train $(DEMO)/shards/train --val $(DEMO)/shards/val --run-dir $(DEMO)/eval
-	$(BIN)/vice-eval cluster $(LAST) --train $(DEMO)/shards/train --val $(DEMO)/shards/val --run-dir $(DEMO)/eval
+	$(BIN)/vice-eval all $(LAST) --train $(DEMO)/shards/train --val $(DEMO)/shards/val --run-dir $(DEMO)/eval
+	$(BIN)/vice-eval atlas $(LAST) --val $(DEMO)/shards/val --run-dir $(DEMO)/eval
+	$(BIN)/vice-eval regions $(DEMO)/shards/val --run-dir $(DEMO)/eval
 	@echo "==> 4/4 writing the report"
 	@$(BIN)/vice-eval report $(DEMO)/eval --output $(DEMO)/report.html
 	@echo "==> done: open $(abspath $(DEMO))/report.html"

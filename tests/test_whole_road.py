@@ -56,8 +56,9 @@ def test_shards_become_a_checkpoint_with_two_processes(folder):
 
 def test_a_checkpoint_becomes_numbers(folder):
     shards = ("--train", folder / "shards-train", "--val", folder / "shards-val", "--run-dir", folder / "eval")
-    for evaluation in (["linear"], ["cluster", "--k", 12]):
-        run("vice-eval", evaluation[0], folder / "run" / "checkpoints" / "last.pt", *shards, *evaluation[1:])
+    run("vice-eval", "all", folder / "run", *shards, "--k", 12)
+    run("vice-eval", "atlas", folder / "run", *shards[2:])
+    run("vice-eval", "regions", folder / "shards-val", *shards[4:])
     results = json.loads((folder / "eval" / "results.json").read_text())
     linear = results["evaluations"]["linear"]["encoders"]
     for encoder in ("trained", "untrained"):
@@ -65,6 +66,7 @@ def test_a_checkpoint_becomes_numbers(folder):
             assert 0 < linear[encoder][condition]["miou"] < 1
             assert 0 < linear[encoder][condition]["accuracy"] < 1
     assert any(name.startswith("cluster-12") for name in results["evaluations"])
+    assert "neighbors" in results["evaluations"] and results["atlases"] and results["regions"]
 
 
 def test_numbers_become_a_report(folder):

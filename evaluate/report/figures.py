@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from vice.data_specs.results import Atlas, Concept, Evaluation, RegionBounds, RegionLookup, Tile
@@ -84,3 +85,9 @@ def lookup_data(run: Run, lookup: RegionLookup) -> dict[str, Any] | None:
 def colours_of(run: Run) -> dict[str, str]:
     """Every class's colour in the run's pictures."""
     return {name: colour for entry in run.results.evaluations.values() for name, colour in entry.colours.items()}
+
+
+def region_side(bounds: RegionBounds) -> float:
+    """Mean side of the largest stored layer's regions, in pixels: its name says it (`slic20`, `slic20_ruler5`)."""
+    sides = [re.match(r"[a-z-]+(\d+)", layer.layer) for layer in bounds.layers if not layer.layer.startswith("grid")]
+    return max((float(found[1]) for found in sides if found), default=0.0)
