@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = os.environ.get("VICE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("data", type=Path, nargs="?", default=Path(default))
-    parser.add_argument("--method", action="append", choices=["slic", "slico", "mslic"])
+    parser.add_argument("--method", action="append", choices=["slic", "slico", "opencv-slic", "opencv-slico", "mslic"])
     parser.add_argument("--size", action="append", type=int)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)

@@ -20,8 +20,8 @@ MAX_REGIONS_STORED = 65535
 class RegionLayer(StrictModel):
     """A stored layer, as `slic:20`, `slico:20`, `mslic:20`, or with parameters: `slic:20,ruler=10,iterations=10`."""
 
-    method: Literal["slic", "slico", "mslic"]
-    """OpenCV's superpixel algorithm."""
+    method: Literal["slic", "slico", "opencv-slic", "opencv-slico", "mslic"]
+    """The superpixel algorithm: SLIC, SLICO with a compactness that adapts, the same by OpenCV, or OpenCV's MSLIC."""
     size: int = Field(ge=4, le=1024)
     """Mean region side in picture pixels."""
     ruler: float = Field(default=10.0, gt=0)
@@ -36,7 +36,7 @@ class RegionLayer(StrictModel):
         Raises:
             InputError: the text is no layer, or a parameter is unknown or out of range.
         """
-        match = re.fullmatch(r"(?P<method>[a-z]+):(?P<size>\d+)(?P<rest>(,[a-z]+=[0-9.]+)*)", text.strip())
+        match = re.fullmatch(r"(?P<method>[a-z-]+):(?P<size>\d+)(?P<rest>(,[a-z]+=[0-9.]+)*)", text.strip())
         if match is None:
             raise InputError(
                 "not a region layer", where=repr(text), hint="write METHOD:SIZE as in slic:20 or slic:20,ruler=10"

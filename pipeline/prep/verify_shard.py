@@ -25,9 +25,9 @@ from vice.data_specs.shard_format import (
     ShardRecord,
     parse_index,
 )
-from vice.pipeline.prep.connected import connected_pieces
 from vice.pipeline.samples import Sample, decode_sample
 from vice.pipeline.storage.base import Storage
+from vice.pipeline.superpixels.pieces import count_pieces
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _map_problem(sample: Sample, row: dict[str, Any], record: DatasetRecord) -> 
             return f"{layer} has another number of regions than {MANIFEST_FILE}"
         if (np.bincount(ids.ravel()) == 0).any():
             return f"{layer} has gaps in its region numbers"
-        if connected_pieces(ids)[1] != count:
+        if count_pieces(ids) != count:
             return f"{layer} has a region in several pieces"
     if sample.density.dtype != np.uint8 or sample.density.min() < 1:
         return "its density is not 8-bit or has zeros"

@@ -30,7 +30,7 @@ def test_a_file_of_ones_own(tmp_path):
         (["model.decoder=unet"], r"'model.decoder': .*'fpn' or 'deeplabv3plus'"),
         (["views.num_views=9"], r"'views.num_views': .*less than or equal to 8"),
         (["views.size=100"], r"'views.size': .*multiple of 32"),
-        (["views.regions=slick:20"], r"'method'.*'slic', 'slico' or 'mslic'"),
+        (["views.regions=slick:20"], r"'method'.*'slic', 'slico', 'opencv-slic', 'opencv-slico' or 'mslic'"),
         (["epochs"], "not an override"),
         (["epochs.x=3"], "'epochs' has no parts"),
         (["views.resize=[2, 1]"], "low <= high"),

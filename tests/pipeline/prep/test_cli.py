@@ -41,7 +41,7 @@ def test_help_shows_a_complete_example(run, name):
         (["{tmp}/full", "{tmp}/out", "--dataset", "nothing"], "unknown dataset: 'nothing'; choose from ade20k,"),
         (
             ["{tmp}/full", "{tmp}/out", "--regions", "felzenszwalb:20"],
-            "'method': Input should be 'slic', 'slico' or 'mslic'",
+            "'method': Input should be 'slic', 'slico', 'opencv-slic', 'opencv-slico' or 'mslic'",
         ),
         (["{tmp}/full", "{tmp}/out", "--regions", "slic"], "not a region layer: 'slic'; write METHOD:SIZE"),
         (["{tmp}/full", "{tmp}/out", "--regions", "slic:8", "--regions", "slic:8"], "region layer given twice: slic8"),

@@ -9,9 +9,9 @@ from sharding import blobs
 
 from vice.data_specs.regions import RegionLayer
 from vice.pipeline.prep import regions
-from vice.pipeline.prep.connected import connected_pieces, merge_smallest
 from vice.pipeline.prep.regions import region_map
 from vice.pipeline.prep.rejection import Rejected
+from vice.pipeline.superpixels.pieces import count_pieces
 
 
 def layer(text):
@@ -35,10 +35,12 @@ def check_numbers(ids):
     """Every id of 0..R-1 is there, as 16 bits hold them, and there are no more pieces than ids."""
     count = int(ids.max()) + 1
     assert ids.dtype == np.uint16 and count <= 65535
-    assert connected_pieces(ids)[1] == count and (np.bincount(ids.ravel()) > 0).all()
+    assert count_pieces(ids) == count and (np.bincount(ids.ravel()) > 0).all()
 
 
-@pytest.mark.parametrize("text", ["slic:10", "slic:20,ruler=2,iterations=3", "slico:12", "mslic:20", "slic:48"])
+@pytest.mark.parametrize(
+    "text", ["slic:10", "slic:20,ruler=2,iterations=3", "slico:12", "mslic:20", "slic:48", "opencv-slic:20"]
+)
 @pytest.mark.parametrize("size", [(160, 120), (49, 131)])
 def test_regions_are_whole_and_numbered_without_gaps(text, size):
     ids = region_map(blobs(*size, 1), layer(text))
@@ -66,13 +68,6 @@ def test_regions_follow_strong_borders():
     assert not set(np.unique(ids[:, :83])) & set(np.unique(ids[:, 83:]))
 
 
-def test_pieces_of_equal_label_are_told_apart():
-    labels = np.array([[7, 7, 3, 7], [3, 3, 3, 7], [7, 3, 7, 7], [7, 3, 3, 3]])
-    pieces, count = connected_pieces(labels)
-    assert count == 4
-    assert pieces.tolist() == [[0, 0, 1, 2], [1, 1, 1, 2], [3, 1, 2, 2], [3, 1, 1, 1]]
-
-
 def test_fragments_go_to_the_neighbour_with_the_longest_border(monkeypatch):
     """OpenCV is replaced by a map in which a label has a second piece: 3 of its 4 neighbours are region 1."""
     picture = np.zeros((32, 32, 3), np.uint8)
@@ -87,16 +82,6 @@ def test_fragments_go_to_the_neighbour_with_the_longest_border(monkeypatch):
     expected[:, 16:] = 1
     expected[10:12, 16:18] = 0
     assert ids.tolist() == expected.tolist()
-
-
-def test_fragments_go_to_the_neighbour_nearest_in_colour():
-    ids = np.repeat(np.array([[0] * 4 + [1] + [2] * 4], np.int32), 4, axis=0)
-    picture = np.zeros((4, 9, 3), np.uint8)
-    picture[:, 4], picture[:, 5:] = 90, 120
-    merged, count = merge_smallest(ids, 3, picture, min_area=8, max_count=3)
-    assert count == 2 and merged[0].tolist() == [0] * 4 + [1] * 5
-    picture[:, 4] = 50
-    assert merge_smallest(ids, 3, picture, min_area=8, max_count=3)[0][0].tolist() == [0] * 5 + [1] * 4
 
 
 ODD_SHAPES = [
@@ -114,7 +99,7 @@ ODD_SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("method", ["slic", "slico", "mslic"])
+@pytest.mark.parametrize("method", ["slic", "slico", "opencv-slic", "opencv-slico", "mslic"])
 @pytest.mark.parametrize(("shape", "size"), ODD_SHAPES)
 def test_odd_shapes_have_regions_of_the_size_asked(method, shape, size):
     picture = blobs(*shape, 2)
@@ -160,7 +145,7 @@ def test_every_size_to_use_instead_fits(pixels):
 
 
 @pytest.mark.photographs
-@pytest.mark.parametrize("method", ["slic", "slico", "mslic"])
+@pytest.mark.parametrize("method", ["slic", "slico", "opencv-slic", "opencv-slico", "mslic"])
 @pytest.mark.parametrize("size", [8, 20, 40])
 def test_a_set_of_photographs_has_the_mean_size_asked(method, size):
     """Of the set within 5 %, of each photograph within 20 %."""

@@ -1,0 +1,193 @@
+"""The two steps of SLIC that repeat, and what prepares them: compiled by numba, kept on disk for the next process.
+
+Arithmetic is the same on every x86-64 processor: sums are integers; distances are single float32 operations in the
+order in which they are written, with no fused multiply-add and nothing reordered (`fastmath` stays off), so that a
+wider vector unit takes more pixels at once and changes none; a mean is one float64 division, rounded to float32.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+_COMPILED = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": False}
+
+FIELDS = 5
+"""Of a centre: row, column, and the three colours."""
+
+
+@numba.njit(**_COMPILED)
+def row_sums(picture):
+    """Sums of the channels along rows: int32 [h, w + 1, 3] of uint8 [h, w, 3]; a run's sum is a difference of two."""
+    height, width = picture.shape[:2]
+    sums = np.empty((height, width + 1, 3), np.int32)
+    for y in range(height):
+        s0, s1, s2 = np.int32(0), np.int32(0), np.int32(0)
+        sums[y, 0, 0], sums[y, 0, 1], sums[y, 0, 2] = s0, s1, s2
+        for x in range(width):
+            s0 += np.int32(picture[y, x, 0])
+            s1 += np.int32(picture[y, x, 1])
+            s2 += np.int32(picture[y, x, 2])
+            sums[y, x + 1, 0], sums[y, x + 1, 1], sums[y, x + 1, 2] = s0, s1, s2
+    return sums
+
+
+@numba.njit(**_COMPILED)
+def planes_of(picture):
+    """A picture uint8 [h, w, 3] as float32 planes [3, h, w]."""
+    height, width = picture.shape[:2]
+    planes = np.empty((3, height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            planes[0, y, x] = picture[y, x, 0]
+            planes[1, y, x] = picture[y, x, 1]
+            planes[2, y, x] = picture[y, x, 2]
+    return planes
+
+
+@numba.njit(**_COMPILED)
+def grid_labels(height, width, rows, columns):
+    """Numbers of an even grid's cells, int32 [h, w]."""
+    labels = np.empty((height, width), np.int32)
+    across = np.empty(width, np.int32)
+    for x in range(width):
+        across[x] = x * columns // width
+    for y in range(height):
+        first = np.int32(y * rows // height * columns)
+        for x in range(width):
+            labels[y, x] = first + across[x]
+    return labels
+
+
+@numba.njit(**_COMPILED)
+def first_centres(lab, rows, columns):
+    """Centres of an even grid, each moved to where the picture changes least among its nine pixels (section 3.1).
+
+    Returns:
+        float32 [rows · columns, FIELDS]: row, column, colours.
+    """
+    height, width = lab.shape[:2]
+    centres = np.empty((rows * columns, FIELDS), np.float32)
+    for row in range(rows):
+        for column in range(columns):
+            y, x = (2 * row + 1) * height // (2 * rows), (2 * column + 1) * width // (2 * columns)
+            best_y, best_x, least = y, x, _change(lab, y, x)
+            for dy in range(-1, 2):
+                for dx in range(-1, 2):
+                    at_y, at_x = min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)
+                    change = _change(lab, at_y, at_x)
+                    if change < least:  # of equal ones its own place stays
+                        best_y, best_x, least = at_y, at_x, change
+            centre = row * columns + column
+            centres[centre, 0], centres[centre, 1] = best_y, best_x
+            for channel in range(3):
+                centres[centre, 2 + channel] = lab[best_y, best_x, channel]
+    return centres
+
+
+@numba.njit(**_COMPILED)
+def _change(lab, y, x):
+    """Squared differences of the pixels above and below, left and right; beyond the edge the picture repeats."""
+    height, width = lab.shape[:2]
+    total = 0
+    for channel in range(3):
+        down = np.int64(lab[min(y + 1, height - 1), x, channel]) - np.int64(lab[max(y - 1, 0), x, channel])
+        across = np.int64(lab[y, min(x + 1, width - 1), channel]) - np.int64(lab[y, max(x - 1, 0), channel])
+        total += down * down + across * across
+    return total
+
+
+@numba.njit(**_COMPILED)
+def assign(planes, distances, labels, centres, colour_weights, reach, weight):
+    """Give every pixel in the square of side 2 `reach` round a centre to the nearest centre.
+
+    Achanta et al. 2012, section 3.2; the square's width is rounded up to a multiple of 8.
+
+    The distance is `colour_weight |colour difference|² + weight |place difference|²`; of equal ones the first centre
+    wins. Pixels out of every centre's reach keep their label.
+
+    Args:
+        planes: float32 [3, h, w].
+        distances: float32 [h, w], overwritten.
+        labels: int32 [h, w], changed.
+        centres: float32 [k, FIELDS].
+        colour_weights: float32 [k].
+        reach: in pixels.
+        weight: of the squared distance in the picture.
+    """
+    height, width = labels.shape
+    first, second, third = planes[0].reshape(-1), planes[1].reshape(-1), planes[2].reshape(-1)
+    nearest, owners = distances.reshape(-1), labels.reshape(-1)
+    nearest[:] = np.inf
+    across = np.empty(2 * reach + 8, np.float32)
+    for centre in range(len(centres)):
+        row, column = centres[centre, 0], centres[centre, 1]
+        c0, c1, c2 = centres[centre, 2], centres[centre, 3], centres[centre, 4]
+        colour_weight, owner = colour_weights[centre], np.int32(centre)
+        top, bottom = max(0, int(row) - reach + 1), min(height, int(row) + reach + 1)
+        left = max(0, int(column) - reach + 1)
+        # to a multiple of eight pixels: what is left of a loop over vectors would cost as much as two more of them
+        right = min(width, left + (int(column) + reach + 1 - left + 7) // 8 * 8)
+        for x in range(left, right):
+            dx = np.float32(x) - column
+            across[x - left] = dx * dx * weight
+        # unsigned places need no check for negative ones: with it the loop would not be vectorised
+        count = numba.uint64(right - left)
+        for y in range(top, bottom):
+            dy = np.float32(y) - row
+            down = dy * dy * weight
+            start = numba.uint64(y * width + left)
+            for j in range(count):
+                at = start + j
+                d0, d1, d2 = first[at] - c0, second[at] - c1, third[at] - c2
+                distance = (d0 * d0 + d1 * d1 + d2 * d2) * colour_weight + (across[j] + down)
+                before = nearest[at]
+                nearer = distance < before
+                nearest[at] = distance if nearer else before
+                owners[at] = owner if nearer else owners[at]
+
+
+@numba.njit(**_COMPILED)
+def move_centres(sums, labels, centres):
+    """Move every centre to the mean of its pixels, in place and colour; one without pixels stays.
+
+    A row is taken run by run of equal labels: the sums along rows give a run's colours by two look-ups.
+    """
+    height, width = labels.shape
+    totals = np.zeros((len(centres), FIELDS + 1), np.int64)
+    for y in range(height):
+        x = 0
+        while x < width:
+            label = labels[y, x]
+            end = x + 1
+            while end < width and labels[y, end] == label:
+                end += 1
+            count = end - x
+            totals[label, 0] += y * count
+            totals[label, 1] += (x + end - 1) * count  # twice the sum of the columns
+            for channel in range(3):
+                totals[label, 2 + channel] += sums[y, end, channel] - sums[y, x, channel]
+            totals[label, 5] += count
+            x = end
+    for centre in range(len(centres)):
+        count = totals[centre, 5]
+        if count > 0:
+            for place in range(FIELDS):
+                parts = 2 * count if place == 1 else count
+                centres[centre, place] = np.float32(totals[centre, place] / parts)
+
+
+@numba.njit(**_COMPILED)
+def adapt_colours(planes, labels, centres, colour_weights):
+    """SLICO: divide a centre's squared colour distances by the largest among its pixels, 1 at least."""
+    height, width = labels.shape
+    largest = np.ones(len(centres), np.float32)
+    for y in range(height):
+        for x in range(width):
+            label = labels[y, x]
+            d0 = planes[0, y, x] - centres[label, 2]
+            d1 = planes[1, y, x] - centres[label, 3]
+            d2 = planes[2, y, x] - centres[label, 4]
+            largest[label] = max(largest[label], d0 * d0 + d1 * d1 + d2 * d2)
+    for centre in range(len(centres)):
+        colour_weights[centre] = np.float32(1) / largest[centre]

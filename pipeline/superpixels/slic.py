@@ -1,0 +1,56 @@
+"""SLIC and SLICO (Achanta et al. 2012): k-means of pixels in colour and place, each centre searching its surroundings.
+
+In the form that OpenCV's has: a picture in 8-bit CIELAB, squared distances `|colour|² + (ruler / step)² |place|²`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vice.pipeline.superpixels.kernels import adapt_colours, assign, first_centres, grid_labels, move_centres, planes_of
+
+SLIC_VERSION = "1"
+
+
+def slic(
+    lab: np.ndarray,
+    sums: np.ndarray,
+    rows: int,
+    columns: int,
+    *,
+    ruler: float = 10.0,
+    iterations: int = 10,
+    adaptive: bool = False,
+) -> np.ndarray:
+    """Divide a picture by SLIC; labels are not yet connected.
+
+    Args:
+        lab: uint8 [h, w, 3], CIELAB as OpenCV scales it to 8 bits.
+        sums: int32 [h, w + 1, 3], its `row_sums`.
+        rows: of the grid of first centres.
+        columns: of it; rows · columns below 2³¹.
+        ruler: compactness, the colour difference that weighs as much as a step in the picture.
+        iterations: of assignment and update; the last ends with an assignment.
+        adaptive: SLICO: each centre's colours are weighed by their own spread, and the ruler has no part.
+
+    Returns:
+        int32 [h, w], numbers of centres.
+    """
+    height, width = lab.shape[:2]
+    planes = planes_of(lab)
+    step = math.sqrt(height * width / (rows * columns))
+    centres = first_centres(lab, rows, columns)
+    weights = np.full(len(centres), 1 / 100 if adaptive else 1, np.float32)
+    weight = np.float32(1 / step**2 if adaptive else (ruler / step) ** 2)
+    labels = grid_labels(height, width, rows, columns)
+    distances = np.empty((height, width), np.float32)
+    reach = max(1, math.ceil(step))
+    for iteration in range(iterations):
+        if iteration:
+            move_centres(sums, labels, centres)
+            if adaptive:
+                adapt_colours(planes, labels, centres, weights)
+        assign(planes, distances, labels, centres, weights, reach, weight)
+    return labels
