@@ -36,6 +36,9 @@ _FEWEST = 0.85
 
 _SMALLEST_STEP = 2
 
+_HALF_THE_ROWS = 10
+"""From this spacing of seeds on, iterations but the last take every second row: as good, and in half the time."""
+
 _MAX_PASSES = 4
 """A picture that has too few regions after so many keeps the last ones (noise, which falls to fragments)."""
 
@@ -119,8 +122,16 @@ def _superpixels(lab: np.ndarray, sums: np.ndarray, layer: RegionLayer, step: in
     if layer.method in _OF_OPENCV:
         return _by_opencv(lab, layer, step)
     rows, columns = _grid(lab.shape[1], lab.shape[0], step)
-    adaptive = layer.method == "slico"
-    return slic(lab, sums, rows, columns, ruler=layer.ruler, iterations=layer.iterations, adaptive=adaptive)
+    return slic(
+        lab,
+        sums,
+        rows,
+        columns,
+        ruler=layer.ruler,
+        iterations=layer.iterations,
+        adaptive=layer.method == "slico",
+        row_step=2 if step >= _HALF_THE_ROWS else 1,
+    )
 
 
 def _by_opencv(lab: np.ndarray, layer: RegionLayer, step: int) -> np.ndarray:

@@ -12,6 +12,9 @@ import numpy as np
 
 _COMPILED = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": False}
 
+LIGHTNESS = 100 / 255
+"""OpenCV stretches L, 0 to 100, over 8 bits; a and b it only shifts."""
+
 FIELDS = 5
 """Of a centre: row, column, and the three colours."""
 
@@ -39,7 +42,7 @@ def planes_of(picture):
     planes = np.empty((3, height, width), np.float32)
     for y in range(height):
         for x in range(width):
-            planes[0, y, x] = picture[y, x, 0]
+            planes[0, y, x] = np.float32(picture[y, x, 0] * LIGHTNESS)
             planes[1, y, x] = picture[y, x, 1]
             planes[2, y, x] = picture[y, x, 2]
     return planes
@@ -80,8 +83,8 @@ def first_centres(lab, rows, columns):
                         best_y, best_x, least = at_y, at_x, change
             centre = row * columns + column
             centres[centre, 0], centres[centre, 1] = best_y, best_x
-            for channel in range(3):
-                centres[centre, 2 + channel] = lab[best_y, best_x, channel]
+            centres[centre, 2] = np.float32(lab[best_y, best_x, 0] * LIGHTNESS)
+            centres[centre, 3], centres[centre, 4] = lab[best_y, best_x, 1], lab[best_y, best_x, 2]
     return centres
 
 
@@ -98,7 +101,7 @@ def _change(lab, y, x):
 
 
 @numba.njit(**_COMPILED)
-def assign(planes, distances, labels, centres, colour_weights, reach, weight):
+def assign(planes, distances, labels, centres, colour_weights, reach, weight, first_row, row_step):
     """Give every pixel in the square of side 2 `reach` round a centre to the nearest centre.
 
     Achanta et al. 2012, section 3.2; the square's width is rounded up to a multiple of 8.
@@ -114,6 +117,8 @@ def assign(planes, distances, labels, centres, colour_weights, reach, weight):
         colour_weights: float32 [k].
         reach: in pixels.
         weight: of the squared distance in the picture.
+        first_row: only rows from this one on,
+        row_step: each so many rows below the one before.
     """
     height, width = labels.shape
     first, second, third = planes[0].reshape(-1), planes[1].reshape(-1), planes[2].reshape(-1)
@@ -133,7 +138,7 @@ def assign(planes, distances, labels, centres, colour_weights, reach, weight):
             across[x - left] = dx * dx * weight
         # unsigned places need no check for negative ones: with it the loop would not be vectorised
         count = numba.uint64(right - left)
-        for y in range(top, bottom):
+        for y in range(top + (first_row - top) % row_step, bottom, row_step):
             dy = np.float32(y) - row
             down = dy * dy * weight
             start = numba.uint64(y * width + left)
@@ -148,14 +153,14 @@ def assign(planes, distances, labels, centres, colour_weights, reach, weight):
 
 
 @numba.njit(**_COMPILED)
-def move_centres(sums, labels, centres):
-    """Move every centre to the mean of its pixels, in place and colour; one without pixels stays.
+def move_centres(sums, labels, centres, first_row, row_step):
+    """Move every centre to the mean of its pixels in these rows, in place and colour; one without pixels stays.
 
     A row is taken run by run of equal labels: the sums along rows give a run's colours by two look-ups.
     """
     height, width = labels.shape
     totals = np.zeros((len(centres), FIELDS + 1), np.int64)
-    for y in range(height):
+    for y in range(first_row, height, row_step):
         x = 0
         while x < width:
             label = labels[y, x]
@@ -172,17 +177,19 @@ def move_centres(sums, labels, centres):
     for centre in range(len(centres)):
         count = totals[centre, 5]
         if count > 0:
-            for place in range(FIELDS):
-                parts = 2 * count if place == 1 else count
-                centres[centre, place] = np.float32(totals[centre, place] / parts)
+            centres[centre, 0] = np.float32(totals[centre, 0] / count)
+            centres[centre, 1] = np.float32(totals[centre, 1] / (2 * count))
+            centres[centre, 2] = np.float32(totals[centre, 2] / count * LIGHTNESS)
+            centres[centre, 3] = np.float32(totals[centre, 3] / count)
+            centres[centre, 4] = np.float32(totals[centre, 4] / count)
 
 
 @numba.njit(**_COMPILED)
-def adapt_colours(planes, labels, centres, colour_weights):
+def adapt_colours(planes, labels, centres, colour_weights, first_row, row_step):
     """SLICO: divide a centre's squared colour distances by the largest among its pixels, 1 at least."""
     height, width = labels.shape
     largest = np.ones(len(centres), np.float32)
-    for y in range(height):
+    for y in range(first_row, height, row_step):
         for x in range(width):
             label = labels[y, x]
             d0 = planes[0, y, x] - centres[label, 2]
