@@ -137,9 +137,10 @@ def prediction_times(stride: int, rounds: int) -> dict[int, float]:
 def peak_memory(train: str, val: str, encoder: str, max_vectors: int) -> float:
     """Peak resident MiB of a whole `vice-eval all`."""
     program = (
-        "import sys, resource; from vice.evaluate import cli\n"
+        "import re, sys; from vice.evaluate import cli\n"
         "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        # not getrusage's, which a new program inherits from the one that started it
+        "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1], file=sys.stderr)"
     )
     folder = Path(os.environ.get("TMPDIR", "/tmp")) / f"vice-evaluate-memory-{os.getpid()}-{max_vectors}"
     words = [
