@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from vice.data_specs.errors import InputError
+from vice.data_specs.errors import InputError, WorkError
+from vice.data_specs.regions import IGNORE
 from vice.data_specs.results import DataRef
 from vice.evaluate.progress import track
 from vice.pipeline.shards import Shards
@@ -65,7 +66,7 @@ def scenes(
         short_side: bring pictures to this size first; see `resized`.
 
     Raises:
-        WorkError: a sample cannot be read; names shard and key.
+        WorkError: a sample cannot be read, or a label is no class; names shard and key.
     """
     numbers = range(sum(len(shards) for shards in pool)) if numbers is None else numbers
     for number in track(numbers, what, total=len(numbers)):
@@ -73,9 +74,18 @@ def scenes(
         for shards in pool:
             if place < len(shards):
                 sample = shards.sample(place, layers=[])
+                _check_labels(sample.labels, shards, place)
                 yield Scene(number, sample.key, resized(sample.picture, short_side), sample.labels)
                 break
             place -= len(shards)
+
+
+def _check_labels(labels: UInt16[np.ndarray, "h w"], shards: Shards, number: int) -> None:
+    """Refuse a label that is no class: `vice-prep shard` writes none, other programs may."""
+    wrong = labels[(labels >= len(shards.classes)) & (labels != IGNORE)]
+    if wrong.size:
+        what = f"label value {int(wrong[0])} is none of the {len(shards.classes)} classes"
+        raise WorkError(what, where=shards.where(number), hint="run vice-prep verify --deep, and shard again")
 
 
 def resized(picture: UInt8[np.ndarray, "h w 3"], short_side: int | None) -> UInt8[np.ndarray, "h2 w2 3"]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vice.data_specs.errors import InputError
+from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.regions import IGNORE
 from vice.evaluate import scenes as scenes_module
 from vice.evaluate.scenes import data_ref, in_batches, open_pair, scenes
@@ -30,6 +30,13 @@ def test_batches_keep_order_and_hold_one_size_within_the_limit(train, val, monke
     assert max(len(batch) for batch in batches) <= 3
     monkeypatch.setattr(scenes_module, "PIXELS_AT_ONCE", 1)
     assert all(len(batch) == 1 for batch in in_batches(scenes([train], "test")))
+
+
+def test_a_label_that_is_no_class_is_told_with_its_place(train, monkeypatch):
+    """Shards of other programs may hold what ours never writes."""
+    monkeypatch.setattr(type(train), "classes", ["only one"])
+    with pytest.raises(WorkError, match=r"label value [12] is none of the 1 classes: .*train-000000.tar, key train-0"):
+        list(scenes([train], "test"))
 
 
 def test_data_ref_names_the_shards(train):

@@ -19,7 +19,7 @@ told.sorted = column(2);
 told.aria = heads[2].getAttribute("aria-sort");
 heads[2].querySelector("button").click();
 told.turned = column(2);
-told.named = [...table.querySelectorAll(".again")].every((one) => getComputedStyle(one).visibility === "visible");
+told.named = [...table.querySelectorAll(".again")].every((one) => getComputedStyle(one).display === "inline");
 
 const block = [...document.querySelectorAll("[data-conditions]")].find((one) => one.querySelector(".switch"));
 const visible = (root, what) => [...root.querySelectorAll(what)].filter((one) => !one.hidden);
