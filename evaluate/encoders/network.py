@@ -34,7 +34,9 @@ class NetworkEncoder:
     def embed(self, pictures: UInt8[np.ndarray, "n h w 3"]) -> Float32[np.ndarray, "n d gh gw"]:
         """Embed RGB pictures of one size; see `Encoder.embed`."""
         rows, columns = num_cells(*pictures.shape[1:3], self.stride)
-        padded = torch.from_numpy(pad_by_reflection(pictures, self._size_multiple)).to(self._device)
+        # where the deepest map is a single cell, normalising layers refuse a mean of one value
+        multiple = self._size_multiple * (2 if max(pictures.shape[1:3]) <= self._size_multiple else 1)
+        padded = torch.from_numpy(pad_by_reflection(pictures, multiple)).to(self._device)
         with torch.inference_mode():
             # A permuted view of NHWC memory is what torch calls channels_last: the layout convolutions are fastest in.
             embeddings = self._model(padded.permute(0, 3, 1, 2) * self._scale + self._shift)

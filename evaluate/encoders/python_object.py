@@ -60,9 +60,12 @@ def _module(place: str, source: str) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
-    except ImportError as error:
+    except InputError:
+        raise
+    except Exception as error:  # a user's module can raise anything
         hint = "write the encoder as module:object, file.py:object, timm/NAME, or give a checkpoint"
-        raise InputError(f"cannot be imported ({error})", where=source, hint=hint) from None
+        told = f"{type(error).__name__}: {error}"
+        raise InputError(f"cannot be imported ({told})", where=source, hint=hint) from None
 
 
 def _tried(found: Any, source: str) -> int:
@@ -70,7 +73,11 @@ def _tried(found: Any, source: str) -> int:
     if not isinstance(found, Encoder) or not isinstance(found.stride, int) or found.stride < 1:
         hint = "it needs `stride` (int, pixels per cell) and `embed(pictures)`; see evaluate/encoders/protocol.py"
         raise InputError("no encoder", where=source, hint=hint)
-    maps = found.embed(np.full((1, *PROBE_SIZE, 3), 127, np.uint8))
+    try:
+        maps = found.embed(np.full((1, *PROBE_SIZE, 3), 127, np.uint8))
+    except Exception as error:
+        what = f"embed() of a grey picture raised {type(error).__name__}: {error}"
+        raise InputError(what, where=source, hint="try it in Python; --debug prints where") from error
     cells = num_cells(*PROBE_SIZE, found.stride)
     shape = getattr(maps, "shape", None)
     if (

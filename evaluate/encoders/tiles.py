@@ -21,13 +21,14 @@ class TiledEncoder:
     Args:
         encoder: embeds the windows.
         tile: side of a window in pixels, rounded up to a multiple of ALIGNMENT.
-        overlap: of neighbouring windows in pixels, at least; rounded up likewise.
+        overlap: of neighbouring windows in pixels, at least; rounded up likewise. Half a tile by default: networks that
+            use the whole picture leave a step to be seen in plain sky with an overlap of 128.
     """
 
-    def __init__(self, encoder: Encoder, *, tile: int, overlap: int = 128):
+    def __init__(self, encoder: Encoder, *, tile: int, overlap: int | None = None):
         self.name, self.stride = encoder.name, encoder.stride
         self._encoder = encoder
-        self._overlap = _up(overlap)
+        self._overlap = _up(tile // 2 if overlap is None else overlap)
         self._tile = max(_up(tile), 2 * self._overlap)
 
     def embed(self, pictures: UInt8[np.ndarray, "n h w 3"]) -> Float32[np.ndarray, "n d gh gw"]:

@@ -158,7 +158,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(checkpoints, tmp_path):
 @pytest.mark.photographs
 def test_awkward_photographs_are_embedded_or_rejected_with_a_reason(embed, checkpoints, tmp_path):
     source = photographs("robustness")
-    code, _out, err = embed(checkpoints["first"], source, tmp_path / "out", "--short-side=64")
+    code, _out, err = embed(checkpoints["first"], source, tmp_path / "out", "--tile=512")
     assert (code, err) == (0, "")
     told = json.loads((tmp_path / "out" / "embeddings.json").read_text())
     written = {str(p.relative_to(tmp_path / "out" / "maps"))[:-4] for p in (tmp_path / "out" / "maps").rglob("*.npy")}

@@ -32,6 +32,14 @@ def test_a_checkpoint_its_run_and_its_export_are_one_encoder(checkpoints, tmp_pa
     assert [e.name for e in ways[2].beside_baselines] == ["trained", "untrained", "colour + position", "colour"]
 
 
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (32, 32)])
+def test_pictures_of_a_few_pixels_have_maps(checkpoints, size):
+    """Their deepest map would be one cell, of which normalising layers have no mean."""
+    encoder = open_encoder(str(checkpoints["first"]), device=CPU).encoder
+    found = encoder.embed(blobs(*size, seed=1)[None])
+    assert found.shape == (1, 8, -(-size[1] // 4), -(-size[0] // 4)) and np.isfinite(found).all()
+
+
 @pytest.mark.parametrize(
     ("source", "output_stride", "dim", "stride"),
     [
@@ -89,6 +97,10 @@ class Wrong(Brightness):
     def embed(self, pictures):
         return super().embed(pictures)[:, :, 1:]
 
+class Raises(Brightness):
+    def embed(self, pictures):
+        raise KeyError("gone")
+
 made = Brightness()
 nothing = 3
 """
@@ -112,6 +124,8 @@ def test_a_user_s_own_object(tmp_path, name):
         ("{own}:nothing", "no encoder"),
         ("{own}:absent", "has no object 'absent'"),
         ("no_such_module_here:x", "cannot be imported"),
+        ("{own}:Raises", "embed.. of a grey picture raised KeyError: 'gone'"),
+        ("{folder}/wrong.py:x", "cannot be imported .SyntaxError"),
         ("{folder}/absent.py:x", "no such file"),
         ("{folder}", "no such checkpoint"),
         ("timm/resnet81", "timm has no such network"),
@@ -119,6 +133,7 @@ def test_a_user_s_own_object(tmp_path, name):
 )
 def test_what_is_no_encoder_is_told_in_one_line(tmp_path, source, message):
     (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "wrong.py").write_text("def (")
     with pytest.raises(InputError, match=message) as caught:
         open_encoder(source.format(own=tmp_path / "own.py", folder=tmp_path), device=CPU)
     assert "\n" not in caught.value.line()
