@@ -80,7 +80,7 @@ def launch_command(
     last = run_dir / CHECKPOINT_FOLDER / LAST
     info = read_checkpoint(last).info
     print(f"trained {info.name}: {info.step} of {info.num_steps} steps, {info.views_seen} views -> {last}")
-    print(f"next: vice-eval linear {last} --train {shards} --val VAL_SHARDS --run-dir {run_dir / 'eval'}")
+    print(f"next: vice-eval all {last} --train {shards} --val VAL_SHARDS --run-dir {run_dir / 'eval'}")
 
 
 @app.command("export")
