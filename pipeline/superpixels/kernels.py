@@ -185,16 +185,13 @@ def move_centres(sums, labels, centres, first_row, row_step):
 
 
 @numba.njit(**_COMPILED)
-def adapt_colours(planes, labels, centres, colour_weights, first_row, row_step):
-    """SLICO: divide a centre's squared colour distances by the largest among its pixels, 1 at least."""
+def widen(planes, labels, centres, widest, first_row, row_step):
+    """SLICO: raise `widest`, float32 [k], to the largest squared colour distance among each centre's pixels."""
     height, width = labels.shape
-    largest = np.ones(len(centres), np.float32)
     for y in range(first_row, height, row_step):
         for x in range(width):
             label = labels[y, x]
             d0 = planes[0, y, x] - centres[label, 2]
             d1 = planes[1, y, x] - centres[label, 3]
             d2 = planes[2, y, x] - centres[label, 4]
-            largest[label] = max(largest[label], d0 * d0 + d1 * d1 + d2 * d2)
-    for centre in range(len(centres)):
-        colour_weights[centre] = np.float32(1) / largest[centre]
+            widest[label] = max(widest[label], d0 * d0 + d1 * d1 + d2 * d2)

@@ -30,19 +30,20 @@ def reference(
     labels = (np.arange(height)[:, None] * rows // height * columns + np.arange(width) * columns // width).astype(int)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     pixels = (lab * np.array([100 / 255, 1, 1])).astype(np.float32)
-    seen = np.zeros((height, width), bool)
+    seen, widest = np.zeros((height, width), bool), np.ones(len(centres), np.float32)
     for iteration in range(iterations):
         if iteration:
-            if adaptive:
-                colours[:] = 1  # of centres without pixels
             for centre in np.unique(labels[seen]):
                 own = (labels == centre) & seen
                 centres[centre, 0], centres[centre, 1] = np.nonzero(own)[0].mean(), np.nonzero(own)[1].mean()
                 centres[centre, 2:] = lab[own].mean(axis=0, dtype=np.float64) * np.array([100 / 255, 1, 1])
                 if adaptive:
                     d = pixels[own] - centres[centre, 2:]
-                    largest = (d[:, 0] * d[:, 0] + d[:, 1] * d[:, 1] + d[:, 2] * d[:, 2]).max()
-                    colours[centre] = np.float32(1) / max(np.float32(1), largest)
+                    widest[centre] = max(
+                        widest[centre], (d[:, 0] * d[:, 0] + d[:, 1] * d[:, 1] + d[:, 2] * d[:, 2]).max()
+                    )
+            if adaptive:
+                colours = np.float32(1) / widest
         last = iteration == iterations - 1
         seen = np.broadcast_to(((y[:, :1] % row_step) == iteration % row_step) | last, (height, width))
         nearest = np.where(seen, np.float32(np.inf), np.float32(-np.inf))
