@@ -245,8 +245,8 @@ class Results(StrictModel):
     versions: dict[str, str]
     """Library versions of the last evaluation written."""
     evaluations: dict[str, Evaluation] = {}
-    """By name: `linear`, `cluster-27 greedy train-fitted`, `neighbors`, `linear-without-0006R0`; the set of classes and
-    the size that pictures were brought to stand before it: `classes-19 linear`, `short-side-320 linear`."""
+    """By name: `linear`, `cluster-27 greedy train-fitted`, `neighbors`, `linear-without-0006R0`; the set of classes,
+    the size that pictures were brought to, and averaging stand before it: `averaged short-side-320 linear`."""
     regions: dict[str, RegionBounds] = {}
     """By the name of the data: `camvid val`."""
     atlases: dict[str, Atlas] = {}

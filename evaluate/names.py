@@ -11,7 +11,9 @@ CLEAN = "clean"
 CHANGED_LIGHT = "changed light"
 
 
-def entry_name(name: str, *, class_set: str | None = None, short_side: int | None = None) -> str:
-    """Name of an evaluation: results in other classes, or of pictures brought to another size, never mix with it."""
-    size = "" if short_side is None else f"short-side-{short_side} "
-    return size + (name if class_set is None else f"classes-{class_set} {name}")
+def entry_name(
+    name: str, *, class_set: str | None = None, short_side: int | None = None, averaged: bool = False
+) -> str:
+    """Name of an evaluation: results in other classes, of another picture size or averaged maps never mix with it."""
+    parts = {"averaged": averaged, f"short-side-{short_side}": short_side, f"classes-{class_set}": class_set}
+    return " ".join([*(part for part, is_so in parts.items() if is_so), name])

@@ -56,17 +56,22 @@ class Embedding(NamedTuple):
             from vice.evaluate.encoders.tiles import TiledEncoder
 
             encoder = TiledEncoder(encoder, tile=self.tile)
-        if tuple(self.scales) != (1.0,) or self.flip:
+        if self._averages:
             from vice.evaluate.encoders.averaging import AveragedEncoder
 
             encoder = AveragedEncoder(encoder, scales=tuple(self.scales), flip=self.flip)
         return encoder
 
     @property
+    def _averages(self) -> bool:
+        return tuple(self.scales) != (1.0,) or self.flip
+
+    @property
     def settings(self) -> dict[str, Any]:
         """For the record."""
         tiles = "whole pictures" if self.tile is None else f"{self.tile} pixels, blended where they overlap"
-        return {"tiles": tiles, "averaged_scales": list(self.scales), "averaged_with_mirror_image": self.flip}
+        looks = {"scales": list(self.scales), "mirrored_too": self.flip} if self._averages else None
+        return {"tiles": tiles, "averaged": looks}
 
 
 class Job(NamedTuple):

@@ -44,7 +44,8 @@ class Setup(NamedTuple):
 
     def entry(self, name: str) -> str:
         """Name of an entry of the record."""
-        return entry_name(name, class_set=self.val.class_set, short_side=self.short_side)
+        averaged = bool(self.embedding.get("averaged"))
+        return entry_name(name, class_set=self.val.class_set, short_side=self.short_side, averaged=averaged)
 
     def gallery(self, name: str) -> Gallery:
         """Draws val pictures for an entry of the record."""

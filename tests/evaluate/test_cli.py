@@ -161,12 +161,14 @@ def test_all_gives_what_each_gives_alone(vice_eval, options, checkpoints, tmp_pa
 
 
 def test_pictures_of_another_size_have_entries_of_their_own(vice_eval, options, checkpoints, tmp_path):
-    for words in ([], ["--short-side=48"]):
+    for words in ([], ["--short-side=48"], ["--short-side=48", "--flip", "--scale=1", "--scale=1.5"]):
         assert vice_eval("linear", checkpoints["first"], *options, "--repeats=2", *words)[0] == 0
     entries = read_results(tmp_path / "eval").evaluations
-    assert list(entries) == ["linear", "short-side-48 linear"]
-    stored, smaller = (entry.encoders["trained"]["clean"] for entry in entries.values())
-    assert stored.miou != smaller.miou
+    assert list(entries) == ["linear", "short-side-48 linear", "averaged short-side-48 linear"]
+    stored, smaller, averaged = (entry.encoders["trained"]["clean"] for entry in entries.values())
+    assert len({stored.miou, smaller.miou, averaged.miou}) == 3
+    told = entries["averaged short-side-48 linear"].settings["pictures"]["averaged"]
+    assert told == {"scales": [1.0, 1.5], "mirrored_too": True}
     assert [repeat.seed for repeat in smaller.repeats] == [0, 1]
     assert "shorter side 48 pixels" in entries["short-side-48 linear"].settings["pictures"]["size"]
 
