@@ -38,7 +38,8 @@ def launch_command(
     shards: Annotated[str, typer.Option(help="Folder written by vice-prep shard, or s3://… or gs://….")],
     run_dir: Annotated[Path, typer.Option(help="The run's folder; a run that has a checkpoint goes on from it.")],
     weights: Annotated[
-        str | None, typer.Option(help="Encoder's first weights: a file, default, or a public name; sets model.weights.")
+        str | None,
+        typer.Option(help="Encoder's initial weights: packaged, default, a public name or a file; sets model.weights."),
     ] = None,
     nproc: Annotated[
         int | None, typer.Option(min=1, help="Processes on this node (default: one a GPU, or one).")

@@ -16,7 +16,7 @@ class ModelConfig(StrictModel):
     encoder: str = "resnet18"
     """Any of timm's with feature maps by its name, or one of torchvision's as `torchvision/NAME`."""
     weights: str = "none"
-    """`none`: random; a public checkpoint of that encoder by its name (`default`), downloaded; or a file."""
+    """`none`: random; `packaged`: of the installed extra `weights`; a public checkpoint's name (`default`); a file."""
     output_stride: Literal[8, 16, 32] = 32
     """Picture pixels a cell of the encoder's last map; below 32 its last stages are dilated instead of strided."""
     decoder: Literal["fpn", "deeplabv3plus"] = "fpn"

@@ -61,7 +61,10 @@ Scales = Annotated[
 ]
 Flip = Annotated[bool, typer.Option("--flip", help="Average the maps of the picture and its mirror image.")]
 Weights = Annotated[
-    str, typer.Option(help="Of timm's and torchvision's networks: none (random), default, another name, or a file.")
+    str,
+    typer.Option(
+        help="Of timm's and torchvision's networks: none (random), packaged, default, a public name, or a file."
+    ),
 ]
 OutputStride = Annotated[int, typer.Option(help="Of their last map: 8, 16 or 32 pixels a cell.")]
 Device = Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda, cuda:1, ...")]

@@ -23,8 +23,10 @@ from vice.train.config import ModelConfig, TrainConfig
 from vice.train.export import DESCRIPTION_FILE, WEIGHTS_FILE, load_export, read_description
 from vice.train.network.encoders import build_encoder
 from vice.train.network.model import OUTPUT_STRIDE, DenseModel
+from vice.train.network.packaged_weights import PACKAGED
+from vice.train.network.public_weights import normalisation
 from vice.train.network.torchvision_maps import TORCHVISION
-from vice.train.network.weight_source import weights_file
+from vice.train.network.weight_source import initial_weights_in_words, weights_file
 from vice.train.network.weights import initialise
 from vice.train.records.checkpoint import CHECKPOINT_FOLDER, LAST, initial_model, load_region_model, read_checkpoint
 
@@ -61,7 +63,7 @@ def open_encoder(
         source: a checkpoint, a run's folder (its last checkpoint), a folder of `vice-train export`, `timm/NAME`,
             `torchvision/NAME`, or a Python object as `module:object` or `file.py:object`.
         device: where to run it.
-        weights: of timm's and torchvision's networks: `none`, a public checkpoint's name (`default`), or a file.
+        weights: of timm's and torchvision's networks: `none`, `packaged`, a public name (`default`), or a file.
         output_stride: picture pixels per cell of their last map: 8, 16 or 32.
         untrained: also build the network as its training began, where that is known.
 
@@ -118,8 +120,7 @@ def _export(folder: Path, device: torch.device, untrained: bool) -> Opened:
 
 
 def _trained_from(config: TrainConfig) -> str:
-    begun = config.model.weights
-    return "trained from random weights" if begun == "none" else f"trained from the encoder's weights {begun}"
+    return f"trained from {initial_weights_in_words(config.model.weights)}"
 
 
 def _of_models(
@@ -145,11 +146,13 @@ def _backbone(source: str, weights: str, output_stride: int, device: torch.devic
         config = ModelConfig(encoder=source.removeprefix(TIMM), weights=weights, output_stride=output_stride)
     except ValidationError:
         raise InputError("no such stride", where=f"--output-stride {output_stride}", hint="8, 16 or 32") from None
-    file = weights_file(weights)
+    file = weights_file(config.encoder, weights)
     models = [_last_map(config) for _ in range(1 if weights == "none" or not untrained else 2)]
     if weights != "none":
         initialise(models[0].backbone, config)
     content = {"encoder": source, "weights": sha256_file(file) if file else weights, "output_stride": output_stride}
+    if weights != "none":
+        content["normalisation"] = normalisation(config.encoder, weights)
     encoders = [
         NetworkEncoder(
             name,
@@ -166,15 +169,21 @@ def _backbone(source: str, weights: str, output_stride: int, device: torch.devic
         sha256=fingerprint(content | {"seed": WEIGHT_SEED}),
         dim=models[0].backbone.channels[-1],
         stride=encoders[0].stride,
-        weights="random" if weights == "none" else f"public or from a file: {weights}",
+        weights=_weights_in_words(weights),
     )
     return Opened(ref, encoders[0], encoders[1] if len(encoders) > 1 else None, None, None)
+
+
+def _weights_in_words(weights: str) -> str:
+    named = {"none": "random", PACKAGED: "packaged (ImageNet labels)"}
+    return named.get(weights, f"public or from a file: {weights}")
 
 
 def _last_map(config: ModelConfig) -> LastMap:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(WEIGHT_SEED)
         backbone = build_encoder(config, levels=(3,))
+    backbone.normalise_as(*normalisation(config.encoder, config.weights))
     backbone.leave_out_pyramid()
     return LastMap(backbone)
 

@@ -23,7 +23,8 @@ def origin(run: Run) -> str:
     if encoder.step is None or encoder.views_seen is None:
         cells = f"{encoder.dim} values per cell of {encoder.stride} pixels"
         return f"{encoder.name}, {encoder.weights} weights: {cells}."
-    return f"Trained on {encoder.views_seen:,} views{_gap(curve)}."
+    start = f" {encoder.weights[0].upper()}{encoder.weights[1:]}." if encoder.weights else ""
+    return f"Trained on {encoder.views_seen:,} views{_gap(curve)}.{start}"
 
 
 def _gap(curve: TrainingCurve | None) -> str:

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from vice.data_specs.errors import InputError
 from vice.train.config import ModelConfig
 from vice.train.network.decoders import LEVELS
+from vice.train.network.efficientnet_names import is_efficientnet_pytorch, timm_names
 from vice.train.network.encoders import Encoder, build_encoder
+from vice.train.network.packaged_weights import PACKAGED, PACKAGED_ORIGIN
 from vice.train.network.public_weights import fetch, public_weights
 from vice.train.network.torchvision_maps import TORCHVISION, whole_network
 from vice.train.network.weight_source import weights_file
@@ -50,7 +52,7 @@ def initialise(encoder: Encoder, config: ModelConfig) -> Fit | None:
     """
     if config.weights == "none":
         return None
-    path = weights_file(config.weights)
+    path = weights_file(config.encoder, config.weights)
     found = fit(encoder, config.encoder, read_weights(path or fetch(public_weights(config.encoder, config.weights))))
     encoder.load_state_dict(found.tensors, strict=False)
     return found
@@ -69,7 +71,8 @@ def prepare(config: ModelConfig) -> str | None:
         found = initialise(build_encoder(config, LEVELS[config.decoder]), config)
     if found is None:
         return None
-    line = f"weights: {len(found.tensors)} tensors of {config.encoder} from {config.weights}"
+    source = f"its package ({PACKAGED_ORIGIN})" if config.weights == PACKAGED else config.weights
+    line = f"weights: {len(found.tensors)} tensors of {config.encoder} from {source}"
     return f"{line}; not used: {_some(found.unused)}" if found.unused else line
 
 
@@ -113,6 +116,8 @@ def fit(encoder: Encoder, name: str, tensors: dict[str, Tensor]) -> Fit:
     if any(key.startswith(_OWN) for key in tensors):
         return _checked(*_own(encoder, wanted, tensors), name)
     whole = _whole(name)
+    if is_efficientnet_pytorch(tensors):
+        tensors = timm_names(tensors, whole, name)
     known = {_plain(key): key for key in wanted}
     inner, outside = _without_prefix(tensors, known)
     found = _named(inner, known)

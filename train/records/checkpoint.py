@@ -14,6 +14,7 @@ from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.validation import parse
 from vice.train.config import TrainConfig
 from vice.train.network.model import DenseModel, RegionModel, build_model
+from vice.train.network.packaged_weights import PACKAGED
 from vice.train.network.weights import initialise
 from vice.train.records.run_dir import CHECKPOINT_FOLDER, LAST, resume_point
 
@@ -178,7 +179,7 @@ def initial_model(config: TrainConfig) -> DenseModel:
         initialise(model.dense.encoder, config.model)
     except InputError as error:
         what = f"the untrained network begins with pretrained weights that are not to be had: {error.what}"
-        hint = "put that file there again, as it was when the run began"
+        hint = error.hint if config.model.weights == PACKAGED else "put that file there again, as it was at the start"
         raise InputError(what, where=error.where, hint=hint) from None
     return model.dense.eval()
 

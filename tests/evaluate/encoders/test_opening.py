@@ -6,9 +6,11 @@ from sharding import blobs
 
 from vice.data_specs.errors import InputError
 from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
-from vice.evaluate.encoders.opening import open_encoder
+from vice.evaluate.encoders.opening import _trained_from, open_encoder
 from vice.evaluate.encoders.protocol import Encoder
+from vice.train.config import ModelConfig, TrainConfig
 from vice.train.export import export_run
+from vice.train.network.packaged_weights import packaged_file
 
 CPU = torch.device("cpu")
 PICTURE = blobs(75, 50, seed=4)[None]
@@ -78,6 +80,30 @@ def test_weights_from_a_file_stand_beside_random_ones(tmp_path):
     random = open_encoder("timm/resnet18", device=CPU)
     np.testing.assert_array_equal(opened.untrained.embed(PICTURE), random.encoder.embed(PICTURE))
     assert opened.ref.sha256 != random.ref.sha256
+
+
+def test_packaged_weights_are_identified_by_their_file_and_said_to_be_trained_with_labels():
+    opened, random = (
+        open_encoder("timm/tf_efficientnet_lite0", device=CPU, weights=weights) for weights in ("packaged", "none")
+    )
+    assert opened.ref.weights == "packaged (ImageNet labels)" and opened.ref.sha256 != random.ref.sha256
+    path = packaged_file("tf_efficientnet_lite0")
+    assert opened.ref.sha256 == open_encoder("timm/tf_efficientnet_lite0", device=CPU, weights=str(path)).ref.sha256
+    whole = timm.create_model("tf_efficientnet_lite0")
+    tensors = torch.load(path, weights_only=True)
+    whole.load_state_dict(dict(zip(whole.state_dict(), tensors.values(), strict=True)))
+    # normalised as the weights were trained, not as the loader normalises
+    picture = blobs(96, 64, seed=4)[None]
+    images = torch.from_numpy(picture / 127.5 - 1).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        expected = whole.eval().forward_intermediates(images, intermediates_only=True)[-1].numpy()
+    np.testing.assert_allclose(opened.encoder.embed(picture), expected, atol=1e-3)
+
+
+def test_a_checkpoint_says_what_it_was_trained_from(checkpoints):
+    assert open_encoder(str(checkpoints["first"]), device=CPU).ref.weights == "trained from random weights"
+    config = TrainConfig(name="x", model=ModelConfig(encoder="tf_efficientnet_lite0", weights="packaged"))
+    assert _trained_from(config) == "trained from the encoder's packaged weights (ImageNet, trained with labels)"
 
 
 OWN = """

@@ -244,6 +244,14 @@ def test_an_encoder_that_is_no_checkpoint(tmp_path):
     assert "timm/resnet18, random weights: 512 values per cell of 32 pixels." in text
 
 
+def test_the_report_says_that_packaged_weights_were_trained_with_labels(tmp_path):
+    start = "trained from the encoder's packaged weights (ImageNet, trained with labels)"
+    ref = write_run(tmp_path / "run").encoder.model_copy(update={"weights": start})
+    write_run(tmp_path / "labelled", encoder=ref)
+    _, text = page_of(write_report([tmp_path / "labelled"], tmp_path / "report.html"))
+    assert " ln K. Trained from the encoder's packaged weights (ImageNet, trained with labels)." in text
+
+
 def test_a_checkpoint_without_metrics_has_no_curve(tmp_path):
     write_run(tmp_path / "run", training=None)
     page, text = page_of(write_report([tmp_path / "run"], tmp_path / "deep" / "report.html"))
