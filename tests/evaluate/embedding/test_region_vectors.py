@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -176,10 +175,15 @@ def test_another_encoder_layer_setting_or_source_is_refused_with_the_difference(
         code, _, err = embed(*arguments[:2], out, "--regions=slic:20", *arguments[2:])
         assert code == 2 and said in err and err.count("\n") == 1, err
     # the same before it is complete
+    record = json.loads((out / "vectors.json").read_text())
+    for name in ("fingerprint", "num_samples", "num_regions", "parts"):
+        del record[name]
     (out / "vectors.json").unlink()
-    shutil.rmtree(out / "vectors")
-    code, _, err = embed(checkpoints["first"], tiny["val"], out, "--regions=slic:20")
-    assert code == 0
+    (out / "started.json").write_text(json.dumps(record))
+    code, _, err = embed(checkpoints["second"], tiny["val"], out, "--regions=slic:20")
+    assert code == 2 and "encoder.name: 'tiny-first' -> 'tiny-second'" in err
+    assert embed(checkpoints["first"], tiny["val"], out, "--regions=slic:20")[0] == 0
+    assert not (out / "started.json").exists()
     code, _, err = embed(checkpoints["first"], tiny["val"], encoders.parent, "--regions=slic:20")
     assert code == 2 and "holds other files" in err
 
