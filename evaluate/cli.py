@@ -29,7 +29,10 @@ app.command(epilog="Example: vice-eval regions shards/val --run-dir runs/regions
 app.command(
     epilog="Example: vice-eval atlas runs/camvid/checkpoints/last.pt --val shards/val --run-dir runs/camvid/eval"
 )(atlas)
-app.command(epilog="Example: vice-eval embed runs/camvid/checkpoints/last.pt ~/photos embedded --format parquet")(embed)
+app.command(
+    epilog="Examples: vice-eval embed runs/camvid/checkpoints/last.pt ~/photos embedded --format parquet; "
+    "vice-eval embed timm/resnet50 shards/train vectors/train --weights default --regions slic:20 --short-side 480"
+)(embed)
 app.command(epilog="Example: vice-eval report runs/camvid/eval runs/camvid-grid/eval --output report.html")(report)
 
 

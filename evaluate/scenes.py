@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +15,9 @@ from vice.data_specs.regions import IGNORE
 from vice.data_specs.results import DataRef
 from vice.evaluate.progress import track
 from vice.pipeline.shards import Shards
+
+Pictured = TypeVar("Pictured")
+"""A scene, or anything else that has a `picture`."""
 
 PIXELS_AT_ONCE = 1 << 20
 """Picture pixels that are embedded together."""
@@ -97,9 +100,9 @@ def resized(picture: UInt8[np.ndarray, "h w 3"], short_side: int | None) -> UInt
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
-def in_batches(scenes: Iterable[Scene]) -> Iterator[list[Scene]]:
-    """Group consecutive pictures of one size, as many as PIXELS_AT_ONCE allows and one at least."""
-    batch: list[Scene] = []
+def in_batches(scenes: Iterable[Pictured]) -> Iterator[list[Pictured]]:
+    """Group consecutive scenes (or others with a `picture`) of one size, up to PIXELS_AT_ONCE and at least one."""
+    batch: list[Pictured] = []
     for scene in scenes:
         same_size = batch and batch[0].picture.shape == scene.picture.shape
         pixels = scene.picture.shape[0] * scene.picture.shape[1]

@@ -12,10 +12,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 MAY_IMPORT = {
     "data_specs": {"data_specs"},
     "pipeline": {"data_specs", "pipeline"},
-    "train": {"data_specs", "pipeline.loader", "pipeline.shards", "train"},
+    "train": {"data_specs", "pipeline.loader", "pipeline.region_vectors", "pipeline.shards", "train"},
     # of sharding, evaluation takes the reading of any picture alone
     "evaluate": {
-        *("data_specs", "pipeline.loader", "pipeline.samples", "pipeline.shards", "pipeline.storage"),
+        *("data_specs", "pipeline.loader", "pipeline.region_vectors", "pipeline.samples", "pipeline.shards"),
+        "pipeline.storage",
         *("train", "evaluate"),
         *(f"pipeline.prep.{name}" for name in ("decoding", "geometry", "headers", "inputs", "rejection", "sample")),
     },

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from vice.data_specs.errors import InputError
 from vice.evaluate.commands.job import Embedding
 from vice.evaluate.commands.parameters import (
     Device,
@@ -34,6 +35,16 @@ def embed(
         Literal["npy", "parquet", "png"],
         typer.Option("--format", help="An array per picture, Parquet parts, or previews in colour."),
     ] = "npy",
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            "--regions",
+            metavar="LAYER",
+            help="Instead of maps, write one vector per region of this stored layer (slic:20): SOURCE must be shards. "
+            "A vector is the mean of the map over the region, as float16.",
+            show_default="maps",
+        ),
+    ] = None,
     dtype: Annotated[Literal["float16", "float32"], typer.Option(help="Of the numbers.")] = "float16",
     short_side: ShortSide = None,
     tile: Tile = None,
@@ -43,12 +54,16 @@ def embed(
     output_stride: OutputStride = 32,
     device: Device = "auto",
 ) -> None:
-    """Write embedding maps of any pictures; run again, it does what is missing."""
+    """Write embedding maps of any pictures, or one vector per region of shards. Run it again to resume."""
+    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip)
+    if regions is not None:
+        _embed_regions(encoder, source, out, regions, embedding, form, dtype)
+        return
+
     from vice.evaluate.embedding.job import embed_pictures
     from vice.evaluate.embedding.pictures import open_pictures
 
     pictures = open_pictures(source, short_side=short_side)
-    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip)
     opened = embedding.open(encoder, untrained=False)
     made_by = {
         "encoder": opened.ref.model_dump(),
@@ -66,3 +81,22 @@ def embed(
         print(f"rejected {key}: {reason}")
     if len(done.rejected) > 5:
         print(f"and {len(done.rejected) - 5:,} more, all listed in {out / 'embeddings.json'}")
+
+
+def _embed_regions(
+    encoder: str, source: str, out: Path, layer: str, embedding: Embedding, form: str, dtype: str
+) -> None:
+    """Write one vector per region; shards and layer are checked before the encoder is opened."""
+    if form == "png" or dtype != "float16":
+        wrong = "--format png" if form == "png" else f"--dtype {dtype}"
+        raise InputError("region vectors are Parquet files of float16", where=wrong, hint="leave this option out")
+    from vice.evaluate.embedding.region_vectors import embed_regions, stored_layer, vectors_source
+    from vice.pipeline.shards import Shards
+
+    shards = Shards(source)
+    layer = stored_layer(shards, layer)
+    opened = embedding.open(encoder, untrained=False)
+    made_from = vectors_source(opened.ref, shards, layer, short_side=embedding.short_side, settings=embedding.settings)
+    record, num_written = embed_regions(opened.encoder, shards, out, made_from)
+    vectors = f"{record.num_regions:,} vectors of {record.num_samples:,} pictures"
+    print(f"nothing to do: {out} holds {vectors}" if num_written == 0 else f"wrote {out}: {vectors}")

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +15,9 @@ import numpy as np
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.fingerprint import difference
 from vice.evaluate.counters import raw_draws
+from vice.evaluate.embedding.out_folder import check_is_new, locked, whole_file, write_json
 from vice.evaluate.embedding.pictures import Picture, Pictures
-from vice.evaluate.embedding.writers import Embedded, Format, NpyWriter, ParquetWriter, PngWriter, Writer, whole_file
+from vice.evaluate.embedding.writers import Embedded, Format, NpyWriter, ParquetWriter, PngWriter, Writer
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.pictures import PrincipalColours, principal_colours
 from vice.evaluate.progress import track
@@ -58,7 +57,7 @@ def embed_pictures(
         InputError: `out` was made by something else, or is being written by another process.
         WorkError: a picture's file cannot be written, or the source's disk failed.
     """
-    with _locked(out):
+    with locked(out):
         if _begin(out, made_by):
             told = json.loads((out / DONE_FILE).read_text(encoding="utf-8"))
             return Outcome(len(pictures), 0, told["rejected"])
@@ -83,7 +82,7 @@ def embed_pictures(
                 hint = "make room there and run the same command again"
                 raise WorkError(f"cannot be written ({error.strerror or error})", where=out, hint=hint) from None
         totals = {"num_pictures": len(pictures), "num_rejected": len(rejected), "rejected": rejected}
-        _write_json(out / DONE_FILE, {**_head(made_by), **totals})
+        write_json(out / DONE_FILE, {**_head(made_by), **totals})
         return Outcome(len(pictures), written, rejected)
 
 
@@ -170,9 +169,8 @@ def _begin(out: Path, made_by: dict[str, Any]) -> bool:
     """Say what the folder is made from, or hold it against what it says; whether all is done already."""
     path = out / STARTED_FILE
     if not path.is_file():
-        if any(entry.name != LOCK_FILE for entry in out.iterdir()):
-            raise InputError("holds other files", where=out, hint="give a new folder")
-        _write_json(path, _head(made_by))
+        check_is_new(out)
+        write_json(path, _head(made_by))
     there = json.loads(path.read_text(encoding="utf-8"))
     changes = difference(there, json.loads(json.dumps(_head(made_by))))
     if changes:
@@ -183,26 +181,3 @@ def _begin(out: Path, made_by: dict[str, Any]) -> bool:
 
 def _head(made_by: dict[str, Any]) -> dict[str, Any]:
     return {"format": FORMAT, "version": VERSION, "made_by": made_by}
-
-
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    with whole_file(path) as aside:
-        aside.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-LOCK_FILE = ".lock"
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = (out / LOCK_FILE).open("w")
-    except OSError as error:
-        raise InputError(f"cannot be made ({error.strerror})", where=out, hint="give another folder") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError("another process is writing there", where=out, hint="wait for it") from None
-        yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32
 
+from vice.evaluate.embedding.out_folder import whole_file
 from vice.evaluate.pictures import PrincipalColours
 
 Format = Literal["npy", "parquet", "png"]
@@ -146,15 +146,3 @@ class ParquetWriter:
     def rejected(self, first: int, keys: Sequence[str]) -> dict[str, str]:
         """Rejected pictures of a part, from its metadata."""
         return json.loads(pq.read_metadata(self._path(first)).metadata[REJECTED_KEY])
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A name to write to; renamed to the wanted one when all is written, removed when something failed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        yield aside
-        aside.rename(path)
-    finally:
-        aside.unlink(missing_ok=True)

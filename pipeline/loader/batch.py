@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int32, Int64
+from jaxtyping import Bool, Float, Float16, Int32, Int64
 from torch import Tensor
 
 
@@ -35,5 +35,7 @@ class Batch(NamedTuple):
     """The stored layer's id (or the grid cell's number) of each mutual region; -1 beyond num_regions."""
     masked: Bool[Tensor, "m n h w"]
     """Pixels replaced by noise; whole regions."""
+    teacher: Float16[Tensor, "n r t"] | None
+    """The teacher's vectors of the regions in `region_ids`, 0 beyond num_regions; None for a loader without teacher."""
     keys: list[str]
     """Keys of the N samples."""

@@ -21,6 +21,7 @@ from vice.pipeline.loader.memory import BatchMemory
 from vice.pipeline.loader.read_ahead import ReadAhead
 from vice.pipeline.loader.region_ops import fill_with_noise, view_regions
 from vice.pipeline.loader.source import PlannedSample, StepSource
+from vice.pipeline.loader.teacher import teacher_rows
 
 STEPS_AHEAD = 2
 """Batches that a graph makes ahead of the one in use."""
@@ -63,6 +64,8 @@ class DaliReader:
                 batch = next(graph)
                 if self._device.type == "cuda":
                     for tensor in batch[:-1]:
+                        if tensor is None:
+                            continue
                         # made on another stream: its memory must not be given out again before this one is done with it
                         tensor.record_stream(torch.cuda.current_stream(self._device))
                 yield batch
@@ -122,7 +125,8 @@ class DaliReader:
         if settings.mask_share > 0:
             fill_with_noise(images, found.masked, seeds[:-1])
         keys = [self._source.shards.keys[sample.number] for sample in samples]
-        return Batch(images, found.regions, found.num_regions, found.region_ids, found.masked, keys)
+        teacher = teacher_rows([sample.teacher for sample in samples], found.region_ids, self._device)
+        return Batch(images, found.regions, found.num_regions, found.region_ids, found.masked, teacher, keys)
 
     def _images(self, views: list[torch.Tensor]) -> torch.Tensor:
         """M views [n, ...] of DALI's, clipped to the picture's range, in memory of our own."""

@@ -115,7 +115,7 @@ def _centre(width: int, height: int, density: np.ndarray, stride: int, uniforms:
 
 def _offsets(turn: float, angle: np.ndarray, radius: np.ndarray, reach: float) -> np.ndarray:
     """[2, m - 1]: offsets (x, y) of views 2 to m, one per sector; radius 0 to `reach`."""
-    sector = 2 * np.pi / len(angle)
+    sector = 2 * np.pi / max(len(angle), 1)
     middle = sector * (np.arange(len(angle)) + turn)
     direction = middle + _von_mises(angle) / np.pi * sector / 2
     distance = reach * (_von_mises(radius) + np.pi) / (2 * np.pi)

@@ -16,6 +16,7 @@ from vice.pipeline.loader.prefetch import Prefetcher
 from vice.pipeline.loader.settings import ViewSettings
 from vice.pipeline.loader.shard_list import ShardList, list_shards
 from vice.pipeline.loader.source import StepSource
+from vice.pipeline.region_vectors import RegionVectors
 from vice.pipeline.shards import Shards
 
 MOST_THREADS = 16
@@ -45,9 +46,11 @@ class ViewLoader:
         reader: `dali` (GPU or CPU, the same graph) or `plain` (NumPy and OpenCV, on the CPU: the reference).
         num_threads: of the DALI reader; None: one for each core that this process may use, at most MOST_THREADS.
         batch_format: type and memory layout of the pictures.
+        teacher: region vectors of these shards and this layer; batches then hold those of their mutual regions.
 
     Raises:
-        InputError: no samples, no such region layer, a batch that the processes cannot share, a negative window.
+        InputError: no samples, no such region layer, a batch that the processes cannot share, a negative window, or a
+            teacher of other shards or of another layer.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class ViewLoader:
         reader: Literal["dali", "plain"] = "dali",
         num_threads: int | None = None,
         batch_format: BatchFormat = FLOAT32,
+        teacher: RegionVectors | None = None,
     ):
         listed = list_shards(shards) if window else ShardList([], ())
         self.order = SampleOrder(
@@ -83,7 +87,9 @@ class ViewLoader:
             "window": window,
             "views": views.model_dump(mode="json"),
         }
-        source = StepSource(shards, self.order, views, Prefetcher.of(shards, self.order, listed.tars))
+        if teacher is not None:
+            self._identity["teacher"] = teacher.fingerprint
+        source = StepSource(shards, self.order, views, Prefetcher.of(shards, self.order, listed.tars), teacher)
         self._reader = _make_reader(reader, source, _with_index(torch.device(device)), num_threads, batch_format)
         self._batches: Iterator[Batch] | None = None
 
@@ -113,7 +119,8 @@ class ViewLoader:
         """
         # states that were saved before there were windows do not name theirs
         state = {"window": 0, **state}
-        changed = difference({key: state[key] for key in self._identity}, self._identity)
+        theirs = {key: state[key] for key in state.keys() & {*self._identity, "teacher"}}
+        changed = difference(theirs, self._identity)
         if changed:
             raise InputError("cannot go on with other data or views", where="; ".join(changed), hint="start a new run")
         self.step, self._batches = state["step"], None

@@ -14,6 +14,7 @@ from vice.pipeline.loader.grid import grid_ids
 from vice.pipeline.loader.memory import BatchMemory
 from vice.pipeline.loader.reference import Views, make_views
 from vice.pipeline.loader.source import PlannedSample, StepSource
+from vice.pipeline.loader.teacher import teacher_rows
 
 
 class PlainReader:
@@ -25,8 +26,7 @@ class PlainReader:
     def batches(self, first_step: int) -> Iterator[Batch]:
         """Batches of `first_step`, `first_step + 1`, ... without end."""
         for samples in self._source.steps(first_step):
-            keys = [self._source.shards.keys[sample.number] for sample in samples]
-            yield self._collate([self._views(sample) for sample in samples], keys)
+            yield self._collate([self._views(sample) for sample in samples], samples)
 
     def _views(self, sample: PlannedSample) -> Views:
         settings, shards = self._source.settings, self._source.shards
@@ -37,7 +37,7 @@ class PlainReader:
             ids = shards.decode(sample.regions, cv2.IMREAD_UNCHANGED, sample.number)
         return make_views(picture, ids, sample.plan, settings)
 
-    def _collate(self, views: list[Views], keys: list[str]) -> Batch:
+    def _collate(self, views: list[Views], samples: list[PlannedSample]) -> Batch:
         num_regions = torch.tensor([len(view.region_ids) for view in views])
         region_ids = torch.full((len(views), max(int(num_regions.max()), 1)), -1, dtype=torch.int64)
         for row, view in zip(region_ids, views, strict=True):
@@ -54,5 +54,6 @@ class PlainReader:
             num_regions=num_regions.to(self._device),
             region_ids=region_ids.to(self._device),
             masked=stack("masked"),
-            keys=keys,
+            teacher=teacher_rows([sample.teacher for sample in samples], region_ids, self._device),
+            keys=[self._source.shards.keys[sample.number] for sample in samples],
         )

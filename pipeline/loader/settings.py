@@ -41,7 +41,7 @@ class AppearanceSettings(StrictModel):
 class ViewSettings(StrictModel):
     """Views of one picture: how many, how large, from where, with which regions (paper, section 3.2)."""
 
-    num_views: int = Field(default=5, ge=2, le=8)
+    num_views: int = Field(default=5, ge=1, le=8)
     """Views of each picture (M)."""
     size: int = Field(default=256, ge=32, le=2048, multiple_of=32)
     """Side of a view in pixels, after resizing."""

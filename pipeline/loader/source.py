@@ -7,6 +7,8 @@ from itertools import count
 from typing import NamedTuple
 
 import cv2
+import numpy as np
+from jaxtyping import Float16
 
 from vice.data_specs.regions import grid_cell
 from vice.data_specs.shard_format import DENSITY_MEMBER, picture_member
@@ -14,6 +16,7 @@ from vice.pipeline.loader.order import SampleOrder, Visit
 from vice.pipeline.loader.plan import ViewPlan, plan_views
 from vice.pipeline.loader.prefetch import Prefetcher
 from vice.pipeline.loader.settings import ViewSettings
+from vice.pipeline.region_vectors import RegionVectors
 from vice.pipeline.shards import Shards
 
 
@@ -26,6 +29,8 @@ class PlannedSample(NamedTuple):
     regions: bytes | None
     """16-bit PNG; None where the loader numbers grid cells itself."""
     plan: ViewPlan
+    teacher: Float16[np.ndarray, "r t"] | None = None
+    """The teacher's vectors of all regions of the sample, by their stored ids."""
 
 
 class StepSource:
@@ -36,16 +41,24 @@ class StepSource:
         order: which samples a step has.
         settings: how views are drawn.
         prefetcher: fetches the shards of coming steps, where there is a cache.
+        teacher: region vectors to deliver with the regions.
 
     Raises:
-        InputError: the shards have no such region layer.
+        InputError: the shards have no such region layer, or the teacher's vectors are of other shards or another layer.
     """
 
     def __init__(
-        self, shards: Shards, order: SampleOrder, settings: ViewSettings, prefetcher: Prefetcher | None = None
+        self,
+        shards: Shards,
+        order: SampleOrder,
+        settings: ViewSettings,
+        prefetcher: Prefetcher | None = None,
+        teacher: RegionVectors | None = None,
     ):
         self.shards, self.order, self.settings = shards, order, settings
-        self._prefetcher = prefetcher
+        self._prefetcher, self._teacher = prefetcher, teacher
+        if teacher is not None:
+            teacher.check(shards, settings.regions)
         self._members = [picture_member(shards.record.settings), DENSITY_MEMBER]
         if grid_cell(settings.regions) is None:
             self._members.append(f"{shards.layer_named(settings.regions)}.png")
@@ -72,4 +85,5 @@ class StepSource:
             seed=self.order.seed,
             visit=visit,
         )
-        return PlannedSample(visit.sample, picture, regions[0] if regions else None, plan)
+        teacher = None if self._teacher is None else self._teacher.of_sample(visit.sample)
+        return PlannedSample(visit.sample, picture, regions[0] if regions else None, plan, teacher)

@@ -22,7 +22,7 @@ def a_batch(num_pictures, num_masked):
     masked = torch.arange(3 * num_pictures * 16).view(3, num_pictures, 4, 4) < num_masked
     nothing = torch.zeros(num_pictures, dtype=torch.int64)
     regions = torch.zeros(3, num_pictures, 4, 4, dtype=torch.int32)
-    return Batch(torch.zeros(3, num_pictures, 3, 4, 4), regions, nothing, nothing[:, None], masked, [])
+    return Batch(torch.zeros(3, num_pictures, 3, 4, 4), regions, nothing, nothing[:, None], masked, None, [])
 
 
 def an_outcome(loss, concepts, embeddings, usable, num_concepts=4):

@@ -1,0 +1,80 @@
+"""The folder that an embedding job writes: one writer, files whole or absent, the same source when it is resumed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vice.data_specs.errors import InputError
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Make the folder and be its only writer.
+
+    Raises:
+        InputError: it cannot be made, or another process is writing there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / LOCK_FILE).open("w")
+    except OSError as error:
+        raise InputError(f"cannot be made ({error.strerror})", where=out, hint="give another folder") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError("another process is writing there", where=out, hint="wait for it") from None
+        yield
+
+
+def check_is_new(out: Path) -> None:
+    """Refuse a folder that holds files of something else.
+
+    Raises:
+        InputError: it is not empty.
+    """
+    if any(entry.name != LOCK_FILE for entry in out.iterdir()):
+        raise InputError("holds other files", where=out, hint="give a new folder")
+
+
+@contextmanager
+def whole_file(path: Path, *, flush: bool = False) -> Iterator[Path]:
+    """A name to write to; renamed to the wanted one when all is written, removed when something failed.
+
+    Args:
+        path: the file; its folder is made.
+        flush: bring the bytes to the disk before the file gets its name, and the name after.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        yield aside
+        if flush:
+            _to_disk(aside)
+        aside.rename(path)
+        if flush:
+            _to_disk(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: dict[str, Any], *, flush: bool = False) -> None:
+    """Write a record as JSON, whole or not at all."""
+    with whole_file(path, flush=flush) as aside:
+        aside.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
