@@ -6,7 +6,7 @@ TINY = {
     "name": "tiny",
     "model": {"encoder": "regnetx_002", "decoder_channels": 64, "embedding_dim": 16},
     "views": {"num_views": 2, "size": 64, "regions": "slic:12"},
-    "assignment": {"num_concepts": 8, "queue_length": 40, "freeze_concepts_steps": 1},
+    "assignment": {"num_concepts": 8, "swav": {"queue_length": 40}, "freeze_concepts_steps": 1},
     "optimiser": {"name": "adamw", "learning_rate": 1e-3},
     "global_batch": 2,
     "epochs": 1.2,

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from vice.pipeline.loader.batch import Batch, BatchFormat
 from vice.pipeline.loader.loader import ViewLoader
+from vice.pipeline.region_vectors import RegionVectors
 from vice.pipeline.shards import Shards
-from vice.train.assignment.offline_kmeans import RegionsOfStep
+from vice.train.assignment.method import RegionsOfStep
 from vice.train.config import TrainConfig
 from vice.train.distributed import Process, loader_threads
 from vice.train.network.model import RegionModel, map_size
@@ -32,6 +33,7 @@ def make_loader(config: TrainConfig, shards: Shards, process: Process) -> ViewLo
         reader=config.reader,
         num_threads=loader_threads(),
         batch_format=BatchFormat(torch.bfloat16 if bf16 else torch.float32, channels_last=True),
+        teacher=None if config.teacher is None else RegionVectors(config.teacher),
     )
 
 
@@ -63,13 +65,13 @@ def first_views(
 def _regions_of(config: TrainConfig, process: Process, model: RegionModel, step: int, batch: Batch) -> RegionsOfStep:
     most = batch.region_ids.shape[1]
     weights = region_weights(batch.regions[:1], most, map_size(*batch.regions.shape[2:]))
-    with torch.autocast(process.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        embeddings, _ = model(batch.images[:1], weights, most)
     present = torch.arange(most, device=batch.num_regions.device) < batch.num_regions[:, None]
-    positions = positions_of(config, process, step, torch.arange(len(present), device=present.device))
-    return RegionsOfStep(embeddings[0][present], positions[:, None].expand_as(present)[present])
+    picture, region = present.nonzero(as_tuple=True)
+    with torch.autocast(process.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        embeddings, _ = model(batch.images[:1], weights, most, picture * most + region)
+    return RegionsOfStep(embeddings[0], positions_of(config, process, step, picture))
 
 
 def positions_of(config: TrainConfig, process: Process, step: int, pictures: Tensor) -> Tensor:
-    """Places, in the order of all steps, of this process's pictures of a step, given by their number in its batch."""
+    """Positions, in the order of all steps, of a step's pictures, given by their numbers in this process's batch."""
     return step * config.global_batch + process.rank + pictures * process.world_size

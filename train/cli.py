@@ -15,10 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from vice.data_specs.errors import run_command
+from vice.pipeline.shards import Shards
 from vice.train.config import TrainConfig
 from vice.train.config_files import load_config, presets
+from vice.train.launching.defaults import default_preset, split_arguments, with_stored_layer
 from vice.train.launching.preflight import check
 from vice.train.network.weight_source import check_weights, has_begun
+from vice.train.records.run_dir import with_run_precision
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Train dense features on shards of vice-prep."
@@ -32,8 +35,14 @@ def options() -> None:
 
 @app.command("launch")
 def launch_command(
-    config: Annotated[str, typer.Argument(help="A preset (see vice-train presets) or a YAML file.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as in views.num_views=4.")] = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG] [KEY=VALUE]...",
+            help="A preset (see vice-train presets) or a YAML file (default: gpu on a machine with a GPU, else cpu), "
+            "and settings to change, as in views.num_views=4.",
+        ),
+    ] = None,
     *,
     shards: Annotated[str, typer.Option(help="Folder written by vice-prep shard, or s3://… or gs://….")],
     run_dir: Annotated[Path, typer.Option(help="The run's folder; a run that has a checkpoint goes on from it.")],
@@ -50,11 +59,14 @@ def launch_command(
         int, typer.Option(min=0, help="How often processes that die are started again, from the last checkpoint.")
     ] = 3,
 ) -> None:
-    """Train a preset or a configuration on shards; under torchrun or srun as one of its processes.
+    """Train on shards; under torchrun or srun as one of its processes. A run that has a checkpoint is resumed.
 
-    Example: vice-train launch scenes-demo --shards shards/train --run-dir runs/scenes epochs=20
+    Example: vice-train launch --shards shards/train --run-dir runs/mine teacher=vectors epochs=20
     """
-    resolved = load_config(config, [*(overrides or []), *([] if weights is None else [f"model.weights={weights}"])])
+    config, overrides = split_arguments(arguments or [])
+    overrides += [] if weights is None else [f"model.weights={weights}"]
+    resolved = _with_defaults(shards, run_dir, overrides) if config is None else load_config(config, overrides)
+    resolved = with_run_precision(resolved, run_dir)
     # one node's --nproc says how many there are; outer launchers and GPUs are known with torch alone
     check(resolved, shards, run_dir, num_processes=nproc if nnodes == "1" else None)
     check_weights(resolved, run_dir)
@@ -64,9 +76,9 @@ def launch_command(
         from vice.train.network.weights import prepare
         from vice.train.records.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint
 
-    told = None if has_begun(run_dir) else prepare(resolved.model)
-    if told and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
-        print(told)
+    used = None if has_begun(run_dir) else prepare(resolved.model)
+    if used and _is_first():
+        print(used)
     launch(
         resolved,
         shards,
@@ -82,6 +94,22 @@ def launch_command(
     info = read_checkpoint(last).info
     print(f"trained {info.name}: {info.step} of {info.num_steps} steps, {info.views_seen} views -> {last}")
     print(f"next: vice-eval all {last} --train {shards} --val VAL_SHARDS --run-dir {run_dir / 'eval'}")
+
+
+def _with_defaults(shards: str, run_dir: Path, overrides: list[str]) -> TrainConfig:
+    """The preset for this machine with a region layer that the shards have; says what was chosen."""
+    preset = default_preset()
+    config, regions = with_stored_layer(preset, overrides, Shards(shards))
+    if _is_first():
+        print(f"preset {preset}, {regions} (vice-train presets lists the others)")
+        if config.teacher is None and not has_begun(run_dir):
+            print("no teacher: features gain more with one; see vice-eval embed --help and teacher=VECTORS")
+    return config
+
+
+def _is_first() -> bool:
+    """Whether this is the first of the processes that an outer launcher may have started."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
 @app.command("export")

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
+from vice.data_specs.errors import InputError
 from vice.data_specs.validation import StrictModel
 from vice.pipeline.loader.settings import ViewSettings
+from vice.train.assignment.method import METHODS
+from vice.train.losses.term import LOSSES, TermSettings
+
+RATES = {"lars": 0.04, "adamw": 0.001}
+"""Default learning rate of each optimiser."""
+WEIGHT_DECAYS = {"lars": 1e-6, "adamw": 0.01}
+"""Default weight decay of each optimiser."""
 
 
 class ModelConfig(StrictModel):
@@ -27,37 +35,51 @@ class ModelConfig(StrictModel):
     """Length of an embedding (D)."""
     centre: bool = False
     """Batch-normalise the decoder's output, so that random weights do not map all content to one direction."""
+    start: Literal["random", "encoder"] = "random"
+    """`encoder`: at step 0 the embedding is a linear map of the encoder's standardised maps, fitted to the teacher's
+    vectors or, without a teacher, their principal components; the decoder's part starts at zero."""
+    freeze_batch_norm: bool = False
+    """Keep the encoder's batch norms at the statistics that its weights came with."""
     activation_checkpointing: bool = False
     """Compute the encoder's activations again for the gradient: less memory, a third more time."""
 
+    @model_validator(mode="after")
+    def _start_is_kept(self) -> Self:
+        if self.start == "encoder" and self.centre:
+            raise ValueError("'model.centre' would undo 'model.start=encoder': set one of them")
+        return self
 
-class AssignmentConfig(StrictModel):
-    """Concepts and how regions are assigned to them (paper, section 3.3)."""
 
-    method: Literal["swav", "kmeans"] = "swav"
-    """Online by optimal transport (the paper), or offline by k-means before each epoch (DeepCluster, PiCIE)."""
+class _Assignment(StrictModel):
+    """Concepts and how regions are assigned to them (paper, section 3.3); each method has a section of its own."""
+
+    method: str = "swav"
+    """Online by optimal transport (`swav`, the paper), or another of `assignment/methods/` by its name."""
+    source: Literal["student", "ema", "teacher"] = "student"
+    """Whose region embeddings are assigned: the network's own, its moving average's (ema_decay), or the teacher's."""
     num_concepts: int = Field(default=128, ge=2)
     """Visual concepts (K)."""
-    temperature: float = Field(default=0.1, gt=0)
-    """τ of the swapped prediction."""
-    epsilon: float = Field(default=0.05, gt=0)
-    """Entropy of the optimal transport; smaller is harder."""
-    sinkhorn_iterations: int = Field(default=3, ge=1)
-    """Sinkhorn-Knopp iterations."""
-    queue_length: int = Field(default=5000, ge=0)
-    """Embeddings of earlier regions that a process keeps for the assignment; used once full."""
     freeze_concepts_steps: int = Field(default=313, ge=0)
     """Steps at the start in which the concepts do not move."""
     normalize: Literal["pixel", "region"] = "pixel"
     """Unit length before the region mean (`pixel`) or only after it (`region`)."""
     masked_regions: Literal["drop", "keep"] = "drop"
     """Whether a region that is masked in any view leaves the loss."""
-    kmeans_iterations: int = Field(default=20, ge=1)
-    """Lloyd iterations of each restart of `kmeans`."""
-    kmeans_restarts: int = Field(default=3, ge=1)
-    """Runs from different first centroids; the best is taken."""
-    kmeans_vectors: int = Field(default=200_000, ge=1)
-    """Most region embeddings that `kmeans` finds its centroids with; all regions are assigned to them."""
+
+    @field_validator("method")
+    @classmethod
+    def _is_registered(cls, name: str) -> str:
+        if name not in METHODS:
+            raise ValueError(f"no assignment method is called {name!r} (choices: {', '.join(METHODS)})")
+        return name
+
+
+METHODS.load()
+LOSSES.load()
+AssignmentConfig = create_model("AssignmentConfig", __base__=_Assignment, **METHODS.sections())
+"""`_Assignment` with a section for each registered method."""
+LossesConfig = create_model("LossesConfig", __base__=StrictModel, **LOSSES.sections())
+"""A section for each registered loss term."""
 
 
 class OptimiserConfig(StrictModel):
@@ -65,10 +87,14 @@ class OptimiserConfig(StrictModel):
 
     name: Literal["lars", "adamw"] = "lars"
     """LARS as the paper, or AdamW."""
-    learning_rate: float = Field(default=0.04, gt=0)
-    """Peak rate; for LARS it is the rate of 16 pictures a step and scales with the batch."""
-    weight_decay: float = Field(default=1e-6, ge=0)
-    """Weight decay; biases and norms have none."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Peak rate; null: 0.04 for LARS (the rate of 16 pictures a step, it scales with the batch), 0.001 for AdamW."""
+    encoder_factor: float = Field(default=1.0, gt=0, le=1)
+    """The encoder's rate as a factor of the others', for an encoder that already knows something."""
+    freeze_encoder_steps: int = Field(default=0, ge=0)
+    """Steps at the start in which the encoder does not move."""
+    weight_decay: float | None = Field(default=None, ge=0)
+    """Weight decay of matrices; null: 1e-6 for LARS, 0.01 for AdamW. Biases, norms and concepts have none."""
     warmup: float = Field(default=0.02, ge=0, lt=1)
     """Share of the steps in which the rate rises linearly."""
     final: float = Field(default=0.001, ge=0, le=1)
@@ -85,6 +111,11 @@ class TrainConfig(StrictModel):
     model: ModelConfig = ModelConfig()
     views: ViewSettings = ViewSettings()
     assignment: AssignmentConfig = AssignmentConfig()
+    losses: LossesConfig = LossesConfig()
+    teacher: str | None = None
+    """Region vectors of a teacher for these shards: a folder of `vice-eval embed --regions`; may move."""
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Decay a step of a moving average of the weights, for assignment.source=ema; 0 keeps none."""
     optimiser: OptimiserConfig = OptimiserConfig()
     global_batch: int = Field(default=128, ge=1)
     """Pictures a step, over all processes."""
@@ -92,16 +123,16 @@ class TrainConfig(StrictModel):
     """Times that each picture is seen."""
     seed: int = Field(default=0, ge=0)
     """Seed of weights, order and views."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of encoder and decoder; assignment and loss are float32 in both."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """Arithmetic of encoder and decoder; assignment and loss are float32. `auto`: bf16 where the hardware has it."""
     micro_batches: int = Field(default=1, ge=1)
     """Parts in which each process takes its pictures of a step one after another (gradient accumulation)."""
     compile: bool = False
     """Compile encoder and decoder with torch.compile: faster steps after a first one of minutes."""
     checkpoint_every: int = Field(default=200, ge=1)
-    """Steps between checkpoints."""
+    """Steps between checkpoints; may change."""
     keep_checkpoints: int = Field(default=2, ge=1)
-    """Numbered checkpoints that are kept beside last.pt."""
+    """Numbered checkpoints that are kept in addition to last.pt; may change."""
     log_every: int = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl; may change."""
     pictures_every: int = Field(default=500, ge=0)
@@ -121,10 +152,63 @@ class TrainConfig(StrictModel):
             raise ValueError("cache_gb is of a cache: give its folder as cache")
         return self
 
+    @model_validator(mode="after")
+    def _terms_can_work(self) -> Self:
+        active = {name: section for name, section in self.loss_sections.items() if section.weight > 0}
+        if not active:
+            raise ValueError(f"'losses': every weight is 0; raise one of {', '.join(LOSSES)}")
+        try:
+            for name, section in active.items():
+                LOSSES[name].check(section, self)
+        except InputError as error:
+            raise ValueError(f"'{error.where}': {error.what}; {error.hint}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _source_is_there(self) -> Self:
+        if not self.assigns:
+            return self
+        if self.assignment.source == "ema" and not self.ema_decay:
+            raise ValueError("'assignment.source': ema needs an average; set ema_decay, as in ema_decay=0.996")
+        if self.assignment.source == "teacher" and self.teacher is None:
+            raise ValueError(
+                "'assignment.source': there is no teacher; give teacher=VECTORS of vice-eval embed --regions"
+            )
+        if self.assignment.source == "teacher" and self.model.start != "encoder":
+            raise ValueError(
+                "'assignment.source': teacher needs model.start=encoder, which fits the concepts to the teacher"
+            )
+        return self
+
     @property
     def identity(self) -> dict[str, Any]:
-        """What must stay the same as long as a run goes on: all but where tars are cached and what is shown of it."""
-        return self.model_dump(mode="json", exclude={"cache", "cache_gb", "log_every", "pictures_every"})
+        """What must stay the same for a run to resume: all but where data lie and what is shown and kept of the run."""
+        may_change = {
+            "cache",
+            "cache_gb",
+            "log_every",
+            "pictures_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+            "teacher",
+        }
+        return self.model_dump(mode="json", exclude=may_change)
+
+    @property
+    def loss_sections(self) -> dict[str, TermSettings]:
+        """Every loss term's settings by its name."""
+        return {name: getattr(self.losses, name) for name in LOSSES}
+
+    @property
+    def assigns(self) -> bool:
+        """Whether any active loss term needs assignments."""
+        return any(LOSSES[name].needs_assignments for name, of in self.loss_sections.items() if of.weight > 0)
+
+    @property
+    def assigned_views(self) -> int:
+        """Views whose regions are assigned in each step."""
+        one = self.losses.swapped_prediction.sides == "one"
+        return 1 if one or self.assignment.source == "teacher" else self.views.num_views
 
     @property
     def cache_bytes(self) -> int | None:
@@ -135,4 +219,10 @@ class TrainConfig(StrictModel):
     def peak_learning_rate(self) -> float:
         """The rate after warm-up (linear scaling rule for LARS: Goyal et al. 2017)."""
         scale = self.global_batch / 16 if self.optimiser.name == "lars" else 1.0
-        return self.optimiser.learning_rate * scale
+        return (self.optimiser.learning_rate or RATES[self.optimiser.name]) * scale
+
+    @property
+    def weight_decay(self) -> float:
+        """Of the optimiser, or its default."""
+        chosen = self.optimiser.weight_decay
+        return WEIGHT_DECAYS[self.optimiser.name] if chosen is None else chosen

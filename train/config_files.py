@@ -34,9 +34,14 @@ def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> TrainConf
     """
     page = _find(preset_or_file, beside=Path())
     data = _resolve(page, ())
+    changes: dict[str, Any] = {}
     for override in overrides:
-        _apply(data, override)
-    return parse(TrainConfig, data, where=page.where)
+        _apply(changes, override, data)
+    return parse(TrainConfig, _merged(data, changes), where=page.where)
+
+
+OF_OPTIMISER = frozenset({"learning_rate", "weight_decay"})
+"""What belongs to one optimiser: a rate of LARS would destroy a network under AdamW."""
 
 
 class _Page(NamedTuple):
@@ -95,8 +100,10 @@ def _resolve(page: _Page, below: tuple[_Page, ...]) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested mappings with some values changed."""
+    """Nested mappings with some values changed; another optimiser inherits no rate or weight decay."""
     merged = dict(base)
+    if changes.get("name", base.get("name")) != base.get("name"):
+        merged = {key: value for key, value in merged.items() if key not in OF_OPTIMISER}
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merged(merged[key], value) if both else value
@@ -113,18 +120,26 @@ def _yaml(text: str, where: str) -> dict[str, Any]:
     return data
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
-    """Put `a.b=value` into nested mappings; values are read as YAML, so numbers and lists are themselves."""
+def _apply(changes: dict[str, Any], override: str, data: dict[str, Any]) -> None:
+    """Put `a.b=value` into nested mappings; values are read as YAML, so numbers and lists are themselves.
+
+    Args:
+        changes: where it is put.
+        override: as typed.
+        data: what is to be changed, which says what has no parts.
+    """
     path, equals, value = override.partition("=")
     if not equals or not path:
         raise InputError("not an override", where=repr(override), hint="write key=value, as in views.num_views=4")
     *parents, last = path.split(".")
-    for place, parent in enumerate(parents, start=1):
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
-            whole = ".".join(parents[:place])
+    known: Any = data
+    for count, parent in enumerate(parents, start=1):
+        known = known.get(parent, {}) if isinstance(known, dict) else known
+        changes = changes.setdefault(parent, {})
+        if not isinstance(known, dict) or not isinstance(changes, dict):
+            whole = ".".join(parents[:count])
             raise InputError(f"'{whole}' has no parts", where=repr(override), hint=f"set it whole: {whole}=value")
-    data[last] = _yaml_value(value, override)
+    changes[last] = _yaml_value(value, override)
 
 
 def _yaml_value(value: str, override: str) -> Any:

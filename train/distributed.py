@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from vice.data_specs.errors import InputError, WorkError
+from vice.data_specs.errors import InputError, ViceError, WorkError
 from vice.pipeline.loader.loader import MOST_THREADS
 
 MEETING_SECONDS = 60
@@ -113,6 +114,11 @@ def max_over_processes(values: Tensor) -> Tensor:
     return _reduced(values, dist.ReduceOp.MAX)
 
 
+def min_over_processes(values: Tensor) -> Tensor:
+    """Smallest of every process's tensor of this shape; a new tensor, without gradient."""
+    return _reduced(values, dist.ReduceOp.MIN)
+
+
 def gather_rows(rows: Tensor) -> Tensor:
     """Rows of all processes in the order of ranks; every process may have another number of them."""
     if not is_distributed():
@@ -147,3 +153,19 @@ def _reduced(values: Tensor, operation) -> Tensor:
     if is_distributed():
         dist.all_reduce(values, operation)
     return values
+
+
+def broadcast_from_first(make: Callable[[], Any]) -> Any:
+    """What the first process makes, given to all; the others wait. An error of the first one is raised in all."""
+    if not is_distributed():
+        return make()
+    made: list[Any] = [None]
+    if dist.get_rank() == 0:
+        try:
+            made = [make()]
+        except ViceError as error:
+            made = [error]
+    dist.broadcast_object_list(made, src=0)
+    if isinstance(made[0], ViceError):
+        raise made[0]
+    return made[0]

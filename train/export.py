@@ -27,8 +27,12 @@ from vice.data_specs.validation import parse
 from vice.train.config import TrainConfig
 from vice.train.network.model import OUTPUT_STRIDE, RegionModel, build_model
 from vice.train.records.checkpoint import CHECKPOINT_FOLDER, LAST, Checkpoint, load_region_model, read_checkpoint
+from vice.train.records.upgrade import upgraded_config
+from vice.train.start import Start
 
 WEIGHTS_FILE, DESCRIPTION_FILE, ONNX_FILE = "model.safetensors", "model.json", "model.onnx"
+_START = "start."
+"""Prefix of the tensors that were fitted at step 0, for evaluations that compare with it."""
 EXPORT_FORMAT, EXPORT_VERSION = "vice-model", 1
 
 
@@ -79,7 +83,7 @@ def export_run(source: Path, out: Path) -> list[Path]:
     aside.mkdir(parents=True)
     try:
         problem = _write_onnx(aside / ONNX_FILE, model)
-        _write_weights(aside, model, describe(checkpoint, model, with_onnx=problem is None))
+        _write_weights(aside, model, checkpoint.start, describe(checkpoint, model, with_onnx=problem is None))
         aside.rename(out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -105,23 +109,49 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
+def export_config(folder: Path) -> TrainConfig:
+    """The configuration of the run that an export was made of.
+
+    Raises:
+        InputError: not an export.
+    """
+    config = upgraded_config(read_description(folder)["config"])
+    return parse(TrainConfig, config, where=folder / DESCRIPTION_FILE)
+
+
 def load_export(folder: Path) -> RegionModel:
     """The model of an export with its concepts, in evaluation mode on the CPU.
 
     Raises:
         InputError: not an export, or its files do not fit each other.
     """
-    description = read_description(folder)
+    model, tensors = build_model(export_config(folder)), _read_tensors(folder)
     try:
-        tensors = load_file(folder / WEIGHTS_FILE)
-    except (OSError, ValueError, safetensors.SafetensorError):
-        raise _unreadable(folder) from None
-    model = build_model(parse(TrainConfig, description["config"], where=folder / DESCRIPTION_FILE))
-    try:
-        model.load_state_dict(tensors)
+        model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith(_START)})
     except RuntimeError:
         raise InputError("the weights do not fit the description", where=folder) from None
     return model.eval()
+
+
+def export_start(folder: Path) -> Start | None:
+    """What was fitted at step 0 of the run that an export was made of, where anything was.
+
+    Raises:
+        InputError: not an export.
+    """
+    tensors = _read_tensors(folder)
+    state = {name.removeprefix(_START): value for name, value in tensors.items() if name.startswith(_START)}
+    if not state:
+        return None
+    teacher = {name.removeprefix("teacher."): state.pop(name) for name in list(state) if name.startswith("teacher.")}
+    return Start.from_state({**state, "teacher": teacher or None})
+
+
+def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(folder / WEIGHTS_FILE)
+    except (OSError, ValueError, safetensors.SafetensorError):
+        raise _unreadable(folder) from None
 
 
 def _unreadable(folder: Path) -> InputError:
@@ -174,8 +204,21 @@ def _checkpoint_of(source: Path) -> Path:
     return last
 
 
-def _write_weights(folder: Path, model: RegionModel, description: dict[str, Any]) -> None:
+def _flat(state: dict[str, Any], prefix: str = "") -> dict[str, torch.Tensor]:
+    """Nested tensors by dotted name; what is None is left out."""
+    flat: dict[str, torch.Tensor] = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _write_weights(folder: Path, model: RegionModel, start: Start | None, description: dict[str, Any]) -> None:
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    if start is not None:
+        tensors |= {f"{_START}{name}": value.contiguous() for name, value in _flat(start.state_dict()).items()}
     # the description travels in the file too: one that is passed on alone can still be read
     save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt", "description": json.dumps(description)})
     # its writer makes files that only the owner can read

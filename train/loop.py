@@ -11,12 +11,11 @@ from vice.train.config import TrainConfig
 from vice.train.distributed import Process
 from vice.train.finite import require_finite
 from vice.train.memory import explained_out_of_memory
-from vice.train.network.weights import initialise
 from vice.train.optimiser import learning_rate
 from vice.train.records.meter import Meter
 from vice.train.records.run_log import RunLog
 from vice.train.records.sketch import sketch_step
-from vice.train.state import TrainState, new_state, restore_state, save_state
+from vice.train.state import TrainState, begin, new_state, restore_state, save_state
 from vice.train.step import compute_gradient, update
 
 
@@ -36,8 +35,8 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
     # -- state ---------------------------------------------------------------------------------------------------
     state = new_state(config, shards, process)
     if not restore_state(state, run_dir):
-        initialise(state.model.dense.encoder, config.model)
-    meter = Meter(config.assignment.num_concepts, process.device)
+        begin(state, shards, report=_say if process.rank == 0 else lambda line: None)
+    meter = Meter(config, process.device)
     views_per_step = config.global_batch * config.views.num_views
     with ExitStack() as stack:
         stack.enter_context(explained_out_of_memory(config))
@@ -68,6 +67,10 @@ def train(config: TrainConfig, shards: Shards, run_dir: Path, process: Process) 
     return state
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
 def _is_due(state: TrainState, every: int) -> bool:
-    """Whether what is done so often, and after the last step, is to be done now; 0 is never."""
+    """Whether a periodic action is due at this step (always at the last one); 0 is never."""
     return every > 0 and (state.step % every == 0 or state.step == state.num_steps)

@@ -20,7 +20,14 @@ from vice.evaluate.encoders.python_object import load_object
 from vice.evaluate.encoders.raw import ColourEncoder, ColourPositionEncoder
 from vice.evaluate.names import TRAINED, UNTRAINED
 from vice.train.config import ModelConfig, TrainConfig
-from vice.train.export import DESCRIPTION_FILE, WEIGHTS_FILE, load_export, read_description
+from vice.train.export import (
+    DESCRIPTION_FILE,
+    WEIGHTS_FILE,
+    export_config,
+    export_start,
+    load_export,
+    read_description,
+)
 from vice.train.network.encoders import build_encoder
 from vice.train.network.model import OUTPUT_STRIDE, DenseModel
 from vice.train.network.packaged_weights import PACKAGED
@@ -86,7 +93,7 @@ def open_encoder(
 def _checkpoint(path: Path, device: torch.device, untrained: bool) -> Opened:
     checkpoint = read_checkpoint(path)
     model = load_region_model(checkpoint)
-    start = initial_model(checkpoint.config) if untrained else None
+    start = initial_model(checkpoint.config, checkpoint.start) if untrained else None
     ref = EncoderRef(
         kind="checkpoint",
         sha256=sha256_file(path),
@@ -100,9 +107,9 @@ def _checkpoint(path: Path, device: torch.device, untrained: bool) -> Opened:
 
 def _export(folder: Path, device: torch.device, untrained: bool) -> Opened:
     description = read_description(folder)
-    config = parse(TrainConfig, description["config"], where=folder / DESCRIPTION_FILE)
+    config = export_config(folder)
     model = load_export(folder)
-    start = initial_model(config) if untrained else None
+    start = initial_model(config, export_start(folder)) if untrained else None
     ref = EncoderRef(
         kind="export",
         name=description["name"],

@@ -23,7 +23,7 @@ def config(**changes):
         "name": "finite",
         "model": {"encoder": "regnetx_002", "decoder_channels": 64, "embedding_dim": 16},
         "views": {"num_views": 2, "size": 64, "regions": "slic:12"},
-        "assignment": {"num_concepts": 8, "queue_length": 0},
+        "assignment": {"num_concepts": 8, "swav": {"queue_length": 0}},
         "global_batch": 4,
         "epochs": 4,
         "checkpoint_every": 1,

@@ -22,7 +22,7 @@ def config(**changes):
         "name": "step",
         "model": {"decoder_channels": 64, "embedding_dim": 16},
         "views": {"num_views": 2, "size": 64, "regions": "slic:12", "mask_share": 0.1},
-        "assignment": {"num_concepts": 8, "queue_length": 60, "freeze_concepts_steps": 1},
+        "assignment": {"num_concepts": 8, "swav": {"queue_length": 60}, "freeze_concepts_steps": 1},
         "global_batch": 4,
         "epochs": 4,
         "reader": "plain",
@@ -52,7 +52,9 @@ def begin(shards, settings, process=ONE):
 def one_step(shards, process):
     """Loss, gradients, moves of the weights, and regions of one step."""
     # without a queue: two processes' queues of some length never hold what one of twice that does
-    run = begin(shards, config(assignment={"num_concepts": 8, "queue_length": 0, "freeze_concepts_steps": 0}), process)
+    run = begin(
+        shards, config(assignment={"num_concepts": 8, "swav": {"queue_length": 0}, "freeze_concepts_steps": 0}), process
+    )
     before = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
     outcome = compute_gradient(run, next(run.loader))
     gradients = {name: parameter.grad.clone() for name, parameter in run.model.named_parameters()}

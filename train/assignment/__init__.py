@@ -1,1 +1,1 @@
-"""Regions to concepts: what the loop asks of a method, SwAV, and offline k-means."""
+"""Regions to concepts: what the trainer asks of a method, and the methods (one file each in `methods/`)."""

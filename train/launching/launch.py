@@ -23,6 +23,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from vice.data_specs.errors import InputError, ViceError, WorkError
 from vice.train.config import TrainConfig
 from vice.train.distributed import MEETING_SECONDS
+from vice.train.launching.defaults import with_precision
 from vice.train.launching.preflight import check
 from vice.train.launching.slurm import process_variables
 from vice.train.launching.worker import work
@@ -63,6 +64,7 @@ def launch(
         of_all = settings.nproc_per_node * settings.min_nodes
     else:
         of_all = int(os.environ["WORLD_SIZE"])
+    config = with_precision(config, num_processes=of_all)
     check(config, shards_dir, run_dir, num_processes=of_all)
     failure = failure_before_restart(run_dir)
     if failure:

@@ -1,4 +1,4 @@
-"""What can be checked before any process starts, without torch: a mistake is told at once and nothing is written."""
+"""What can be checked before any process starts, without torch: a mistake is reported before anything is written."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 from vice.data_specs.errors import InputError
 from vice.data_specs.regions import grid_cell
 from vice.pipeline.loader.order import SampleOrder
+from vice.pipeline.region_vectors import RegionVectors
 from vice.pipeline.shards import Shards
+from vice.train.assignment.method import METHODS
 from vice.train.config import TrainConfig
-from vice.train.launching.capacity import check_concepts
 from vice.train.records.run_dir import check_run
 
 
@@ -29,10 +30,24 @@ def check(config: TrainConfig, shards_dir: str, run_dir: Path, *, num_processes:
     if grid_cell(config.views.regions) is None:
         shards.layer_named(config.views.regions)
     if num_processes is not None:
-        SampleOrder(len(shards), global_batch=config.global_batch, seed=config.seed, world_size=num_processes)
-        check_concepts(config, shards, num_processes=num_processes)
+        order = SampleOrder(len(shards), global_batch=config.global_batch, seed=config.seed, world_size=num_processes)
+        _check_assignment(config, shards, num_steps=order.steps(config.epochs), num_processes=num_processes)
+    if config.teacher is not None:
+        RegionVectors(config.teacher).check(shards, config.views.regions)
     _check_cache(config, shards)
     check_run(run_dir, config)
+
+
+def _check_assignment(config: TrainConfig, shards: Shards, *, num_steps: int, num_processes: int) -> None:
+    """Refuse concepts that no step would move, and what the method itself refuses."""
+    if not config.assigns:
+        return
+    method, assignment = METHODS[config.assignment.method], config.assignment
+    if method.learns_concepts and assignment.freeze_concepts_steps >= num_steps:
+        what = f"concepts are frozen for {assignment.freeze_concepts_steps} steps, and the run has {num_steps}"
+        hint = "lower it, or raise epochs"
+        raise InputError(what, where="assignment.freeze_concepts_steps", hint=hint)
+    method.check(config, shards, num_processes=num_processes)
 
 
 def _check_cache(config: TrainConfig, shards: Shards) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
 from torch import Tensor, nn
 
 from vice.train.config import ModelConfig, TrainConfig
+from vice.train.network.batch_norm import freeze_batch_norms
 from vice.train.network.decoders import FPN, LEVELS, DeepLabV3Plus
-from vice.train.network.encoders import Encoder, build_encoder
+from vice.train.network.encoders import STRIDES, Encoder, build_encoder
+from vice.train.network.linear_maps import LinearMaps
 from vice.train.network.pooling import RegionWeights, pool_regions
 from vice.train.network.public_weights import normalisation
 
+ALL_LEVELS = tuple(range(len(STRIDES)))
+"""Every map of an encoder, for the linear map of `model.start=encoder`."""
 OUTPUT_STRIDE = 4
 """Picture pixels a cell of the embedding map."""
 
@@ -31,12 +37,22 @@ class DenseModel(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.embedding_dim = config.embedding_dim
-        self.encoder = build_encoder(config, LEVELS[config.decoder])
+        from_encoder = config.start == "encoder"
+        levels = ALL_LEVELS if from_encoder else LEVELS[config.decoder]
+        self.encoder = build_encoder(config, levels)
         self.encoder.normalise_as(*normalisation(config.encoder, config.weights))
-        self.decoder = _decoder(config, self.encoder)
+        if config.freeze_batch_norm:
+            freeze_batch_norms(self.encoder)
+        self._read_by_decoder = [levels.index(level) for level in LEVELS[config.decoder]]
+        self.decoder = _decoder(config, self.encoder, self._read_by_decoder)
         self.head = nn.Conv2d(self.decoder.out_channels, config.embedding_dim, 1)
         initialize_decoder(self.decoder)
         initialize_head(self.head)
+        self.linear = LinearMaps(self.encoder.channels, config.embedding_dim) if from_encoder else None
+        if from_encoder:
+            # what the decoder adds to the linear map grows from nothing
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
         self.centre = nn.BatchNorm2d(config.embedding_dim, affine=False) if config.centre else nn.Identity()
 
     @property
@@ -51,7 +67,10 @@ class DenseModel(nn.Module):
     def raw(self, images: Float[Tensor, "v 3 h w"]) -> Float[Tensor, "v d gh gw"]:
         """The decoder's output, before normalisation."""
         maps = self.encoder(images.contiguous(memory_format=torch.channels_last))
-        return self.centre(self.head(self.decoder(maps))).float()
+        decoded = self.head(self.decoder([maps[index] for index in self._read_by_decoder]))
+        if self.linear is not None:
+            decoded = decoded + self.linear(maps)
+        return self.centre(decoded).float()
 
 
 class RegionModel(nn.Module):
@@ -65,20 +84,25 @@ class RegionModel(nn.Module):
         self.normalise_concepts()
 
     def forward(
-        self, images: Float[Tensor, "m n 3 h w"], weights: RegionWeights, num_regions: int
-    ) -> tuple[Float[Tensor, "m n r d"], Float[Tensor, "m n r k"]]:
+        self,
+        images: Float[Tensor, "m n 3 h w"],
+        weights: RegionWeights,
+        num_regions: int,
+        rows: Int64[Tensor, " b"],
+    ) -> tuple[Float[Tensor, "m b d"], Float[Tensor, "m b k"]]:
         """Region embeddings (unit length) and their scores.
 
         Args:
             images: the batch's views.
             weights: of the regions in maps of `map_size`.
             num_regions: of each picture, padded (r).
+            rows: the regions wanted, as picture × r + region.
         """
         m, n = images.shape[:2]
         views = images.flatten(0, 1)
         maps = self.dense(views) if self.normalize == "pixel" else self.dense.raw(views)
         pooled = pool_regions(maps.unflatten(0, (m, n)), weights, num_regions)
-        embeddings = F.normalize(pooled, dim=-1)
+        embeddings = F.normalize(pooled.flatten(1, 2).index_select(1, rows), dim=-1)
         # cosines of float32 vectors, whatever the network's own arithmetic is
         with torch.autocast(images.device.type, enabled=False):
             return embeddings, embeddings @ self.concepts.T
@@ -104,6 +128,8 @@ def map_size(height: int, width: int) -> tuple[int, int]:
     return height // OUTPUT_STRIDE, width // OUTPUT_STRIDE
 
 
-def _decoder(config: ModelConfig, encoder: Encoder) -> nn.Module:
+def _decoder(config: ModelConfig, encoder: Encoder, levels: Sequence[int]) -> nn.Module:
+    """The configured decoder over some of the encoder's maps."""
     kind = {"fpn": FPN, "deeplabv3plus": DeepLabV3Plus}[config.decoder]
-    return kind(encoder.channels, encoder.strides, width=config.decoder_channels)
+    channels, strides = ([of[index] for index in levels] for of in (encoder.channels, encoder.strides))
+    return kind(channels, strides, width=config.decoder_channels)

@@ -17,9 +17,11 @@ from vice.train.network.model import DenseModel, RegionModel, build_model
 from vice.train.network.packaged_weights import PACKAGED
 from vice.train.network.weights import initialise
 from vice.train.records.run_dir import CHECKPOINT_FOLDER, LAST, resume_point
+from vice.train.records.upgrade import upgraded_state
+from vice.train.start import Start
 
 CHECKPOINT_FORMAT = "vice-checkpoint"
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION, OLD_VERSIONS = 3, (2,)
 _NUMBERED = "step-*.pt"
 
 
@@ -46,6 +48,12 @@ class Checkpoint(NamedTuple):
     def config(self) -> TrainConfig:
         """The run's resolved configuration."""
         return parse(TrainConfig, self.state["config"], where=self.path)
+
+    @property
+    def start(self) -> Start | None:
+        """What was fitted at step 0; None for runs that did not start from their encoder."""
+        saved = self.state["start"]
+        return None if saved is None else Start.from_state(saved)
 
     @property
     def info(self) -> CheckpointInfo:
@@ -133,7 +141,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError("not readable as a checkpoint", where=path, hint=_hint_for_damaged(path))
     if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
         raise InputError("not a checkpoint of vice-train", where=path)
-    if state.get("version") != CHECKPOINT_VERSION:
+    if state.get("version") in OLD_VERSIONS:
+        state = upgraded_state(state)
+    elif state.get("version") != CHECKPOINT_VERSION:
         hint = "train again, or install the version of vice-dense that wrote it"
         raise InputError(
             f"checkpoint version {state.get('version')!r}, not {CHECKPOINT_VERSION}", where=path, hint=hint
@@ -165,22 +175,28 @@ def _hint_for_damaged(path: Path) -> str:
     return "no other one of its folder is either: start a new run" if path.name == LAST else "take another one"
 
 
-def initial_model(config: TrainConfig) -> DenseModel:
-    """The network as a run begins with it, in evaluation mode on the CPU.
+def initial_model(config: TrainConfig, start: Start | None = None) -> DenseModel:
+    """The network as it was at step 0 of a run, in evaluation mode on the CPU.
 
-    It has the random weights of the run's seed, and the pretrained encoder where it had one, which is fetched or read
-    again.
+    It has the random weights of the run's seed, the pretrained encoder where it had one, which is fetched or read
+    again, and the linear map that was fitted then.
+
+    Args:
+        config: of the run.
+        start: of its checkpoint or export.
 
     Raises:
-        InputError: the pretrained weights are not to be had any more.
+        InputError: the pretrained weights are not available any more.
     """
     model = build_model(config)
     try:
         initialise(model.dense.encoder, config.model)
     except InputError as error:
-        what = f"the untrained network begins with pretrained weights that are not to be had: {error.what}"
-        hint = error.hint if config.model.weights == PACKAGED else "put that file there again, as it was at the start"
+        what = f"the pretrained weights that the run started from are not available: {error.what}"
+        hint = error.hint if config.model.weights == PACKAGED else "restore that file as it was when the run started"
         raise InputError(what, where=error.where, hint=hint) from None
+    if start is not None:
+        start.put_into(model)
     return model.dense.eval()
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from vice.train.assignment.method import METHODS
 from vice.train.config import TrainConfig
 
 Line = Mapping[str, float | None]
@@ -20,11 +21,13 @@ PATIENCE_LINES = 3
 """Lines in a row that must show a sign: one line may be a few steps of odd pictures."""
 PATIENCE_STEPS = 20
 """Steps that these lines must cover at least, for runs that log every step."""
-LEAST_USAGE = 0.3
-"""Share of the concepts, or of the regions where these are fewer, that a working run uses. Optimal transport and
-k-means both spread regions evenly: healthy runs measured 0.7 to 1, a network driven into collapse 0.19."""
+LEAST_USAGE = 0.05
+"""Share of the concepts, or of the regions where these are fewer, that a working run predicts. What is assigned says
+nothing: optimal transport spreads it evenly even over embeddings that are all alike."""
 LEAST_CONCEPTS = 1.5
 """The same for few concepts: exp(entropy) of 1 is a single one, of 1.5 one that has six of seven regions."""
+LEAST_RANK, LEAST_RANK_SHARE = 2.0, 0.03
+"""Dimensions that a working run's embeddings fill: at least so many, and this share of all."""
 LEAST_GAIN = 0.01
 """The loss must be this share below ln K, the loss of guessing, a while after the warm-up."""
 GAIN_SHARE = 0.1
@@ -84,21 +87,29 @@ class CollapseWatch:
 
 def warm_up_steps(config: TrainConfig, num_steps: int) -> int:
     """Steps until a run must show that it works: the rate has risen and the concepts move."""
-    frozen = config.assignment.freeze_concepts_steps if config.assignment.method == "swav" else 0
+    frozen = config.assignment.freeze_concepts_steps if learns_concepts(config) else 0
     return max(LEAST_WARM_UP, math.ceil(config.optimiser.warmup * num_steps), frozen)
+
+
+def learns_concepts(config: TrainConfig) -> bool:
+    """Whether a run's concepts move at all, once they are not frozen."""
+    return config.assigns and METHODS[config.assignment.method].learns_concepts
 
 
 def _signs(config: TrainConfig, num_steps: int) -> dict[str, Sign]:
     start = warm_up_steps(config, num_steps)
     late = start + math.ceil(GAIN_SHARE * num_steps)
-    return {
+    signs = {
         "regions": Sign(_without_regions, 0, lambda line: _words_without_regions(line, config)),
         "spread": Sign(_alike, start, lambda line: _words_alike(line, config)),
-        "usage": Sign(
-            lambda line, covered: _few_concepts(line, covered, config), start, lambda line: _words_few(line, config)
-        ),
-        "loss": Sign(_guessing, late, lambda line: _words_guessing(line, config)),
+        "rank": Sign(lambda line, _: _low_rank(line, config), start, lambda line: _words_low_rank(line, config)),
     }
+    if config.assigns:
+        signs["usage"] = Sign(
+            lambda line, covered: _few_concepts(line, covered, config), start, lambda line: _words_few(line, config)
+        )
+        signs["loss"] = Sign(_guessing, late, lambda line: _words_guessing(line, config))
+    return signs
 
 
 def _without_regions(line: Line, _: int) -> bool:
@@ -109,6 +120,11 @@ def _alike(line: Line, _: int) -> bool:
     return line["embedding_spread"] is not None and line["embedding_spread"] < LEAST_SPREAD
 
 
+def _low_rank(line: Line, config: TrainConfig) -> bool:
+    least = max(LEAST_RANK, LEAST_RANK_SHARE * config.model.embedding_dim)
+    return line["effective_rank"] is not None and line["effective_rank"] < min(least, config.model.embedding_dim / 2)
+
+
 def _few_concepts(line: Line, covered: int, config: TrainConfig) -> bool:
     """Few steps have few regions: they cannot use more concepts than that."""
     regions = line["regions_per_picture"] * config.global_batch * covered
@@ -117,7 +133,7 @@ def _few_concepts(line: Line, covered: int, config: TrainConfig) -> bool:
 
 
 def _guessing(line: Line, _: int) -> bool:
-    return line["loss"] > (1 - LEAST_GAIN) * line["ln_k"] and line["regions_per_picture"] > 0
+    return line["loss/swapped_prediction"] > (1 - LEAST_GAIN) * line["ln_k"] and line["regions_per_picture"] > 0
 
 
 def _words_without_regions(line: Line, config: TrainConfig) -> str:
@@ -135,41 +151,37 @@ def _words_alike(line: Line, config: TrainConfig) -> str:
     return f"{found}: {_listed(_against_collapse(config))}"
 
 
+def _words_low_rank(line: Line, config: TrainConfig) -> str:
+    dim = config.model.embedding_dim
+    found = f"the embeddings fill only {line['effective_rank']:.1f} of {dim} dimensions"
+    return f"{found}: {_listed(_against_collapse(config))}"
+
+
 def _words_few(line: Line, config: TrainConfig) -> str:
-    num_concepts = config.assignment.num_concepts
-    found = f"regions fall into few concepts (as many as {line['concepts_used']:.1f} of {num_concepts} used evenly)"
-    tries = _against_collapse(config)
-    if config.assignment.method == "swav":
-        tries.append("raise assignment.sinkhorn_iterations, so that all concepts are used evenly")
-    else:
-        tries.append("lower assignment.num_concepts")
+    assignment = config.assignment
+    found = f"only about {line['concepts_used']:.1f} of {assignment.num_concepts} concepts are predicted"
+    method = METHODS[assignment.method]
+    tries = [*_against_collapse(config), *method.advice_for_few_concepts(getattr(assignment, assignment.method))]
     return f"{found}: {_listed(tries)}"
 
 
 def _words_guessing(line: Line, config: TrainConfig) -> str:
-    share = line["loss"] / line["ln_k"]
-    found = f"the loss {line['loss']:.3f} is no better than guessing (ln K = {line['ln_k']:.3f}, {share:.0%} of it)"
-    settings = config.assignment
-    tries = []
-    if settings.method == "swav":
-        tries.append(f"lower assignment.epsilon (now {settings.epsilon:g}) for harder assignments")
-        if settings.queue_length > 0:
-            tries.append(
-                f"shorten assignment.queue_length (now {settings.queue_length}) if the loss rose when it began"
-            )
-    else:
-        tries.append(f"raise assignment.kmeans_restarts (now {settings.kmeans_restarts}) for clusters that fit better")
-    tries.append(f"lower optimiser.learning_rate (now {config.optimiser.learning_rate:g})")
+    loss, assignment = line["loss/swapped_prediction"], config.assignment
+    share = loss / line["ln_k"]
+    found = f"the loss {loss:.3f} is no better than guessing (ln K = {line['ln_k']:.3f}, {share:.0%} of it)"
+    method = METHODS[assignment.method]
+    tries = method.advice_for_guessing(getattr(assignment, assignment.method))
+    tries.append(f"lower optimiser.learning_rate (now {config.peak_learning_rate:g} at its peak)")
     tries.append("make views milder (views.appearance, views.resize)")
     return f"{found}: {_listed(tries)}"
 
 
 def _against_collapse(config: TrainConfig) -> list[str]:
     """What keeps embeddings apart, as far as the run does not do it already."""
-    tries = [f"lower optimiser.learning_rate (now {config.optimiser.learning_rate:g})"]
-    if config.assignment.method == "swav":
+    tries = [f"lower optimiser.learning_rate (now {config.peak_learning_rate:g} at its peak)"]
+    if learns_concepts(config):
         tries.append(f"raise assignment.freeze_concepts_steps (now {config.assignment.freeze_concepts_steps})")
-    if not config.model.centre:
+    if not config.model.centre and config.model.start == "random":
         tries.append("set model.centre=true")
     return tries
 

@@ -39,6 +39,17 @@ def read_run_config(run_dir: Path) -> TrainConfig:
     return parse(TrainConfig, data, where=path)
 
 
+def with_run_precision(config: TrainConfig, run_dir: Path) -> TrainConfig:
+    """The configuration with the arithmetic that a run was started with, where `auto` leaves it open.
+
+    Raises:
+        InputError: the run's configuration is not valid.
+    """
+    if config.precision != "auto" or not (run_dir / CONFIG_FILE).exists():
+        return config
+    return config.model_copy(update={"precision": read_run_config(run_dir).precision})
+
+
 def check_run(run_dir: Path, config: TrainConfig) -> None:
     """Check that a run's folder is new, empty, or of this configuration.
 

@@ -145,15 +145,18 @@ class RunLog:
 
 def status(line: dict[str, Any]) -> list[str]:
     """A line's numbers as two rows for a reader: what is learned, and what it takes; each fits into 98 columns."""
-    spread = "-" if line["embedding_spread"] is None else f"{line['embedding_spread']:.2g}"
-    used = f"{line['concepts_used']:.0f} of {math.exp(line['ln_k']):.0f}"
-    learned = [
-        f"loss {line['loss']:.3f} (ln K {line['ln_k']:.2f})",
-        f"concepts {used}, {line['dead_concepts']} dead",
-        f"entropy {line['concept_entropy']:.2f}",
-        f"spread {spread}",
-        f"lr {line['learning_rate']:.2g}",
-    ]
+    spread, rank = (
+        "-" if line[name] is None else f"{line[name]:.2g}" for name in ("embedding_spread", "effective_rank")
+    )
+    terms = {name.removeprefix("loss/"): value for name, value in line.items() if name.startswith("loss/")}
+    guessing = "" if line["ln_k"] is None else f" (ln K {line['ln_k']:.2f})"
+    learned = [f"loss {line['loss']:.3f}{guessing}"]
+    if len(terms) > 1:
+        learned += [f"{name.replace('_', ' ')} {value:.3f}" for name, value in terms.items()]
+    if line["ln_k"] is not None:
+        used = f"{line['concepts_used']:.0f} of {math.exp(line['ln_k']):.0f}"
+        learned += [f"concepts {used}, {line['dead_concepts']} dead"]
+    learned += [f"spread {spread}", f"rank {rank}", f"lr {line['learning_rate']:.2g}"]
     takes = [
         f"{line['regions_per_view']:.0f} regions/view",
         f"masked {line['masked_ratio']:.0%}",

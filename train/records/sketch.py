@@ -65,7 +65,7 @@ def sketch_step(state: TrainState, batch: Batch, outcome: Outcome) -> UInt8[np.n
 def concepts_of_regions(outcome: Outcome) -> Int[np.ndarray, "n r"]:
     """The most likely concept of every region, -1 for those that do not count."""
     concepts = torch.full(outcome.usable.shape, -1, dtype=torch.int64, device=outcome.usable.device)
-    concepts[outcome.usable] = outcome.assigned.argmax(1)
+    concepts[outcome.usable] = outcome.concepts
     return concepts.cpu().numpy()
 
 

@@ -1,0 +1,1 @@
+"""Assignment methods, one file each: a new file here is a new value of `assignment.method`."""

@@ -1,0 +1,1 @@
+"""Loss terms, one file each in `terms/`: a new file there is a new section of `losses`."""

@@ -1,0 +1,1 @@
+"""Loss terms, one file each: a new file here is a new section of `losses`."""
