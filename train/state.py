@@ -22,6 +22,7 @@ from vice.train.assignment.swav import SwavAssignment
 from vice.train.batches import first_views, make_loader
 from vice.train.config import TrainConfig
 from vice.train.distributed import Process
+from vice.train.network.batch_norm import synchronise_batch_norms
 from vice.train.network.model import RegionModel, build_model
 from vice.train.optimiser import build_optimiser
 from vice.train.records.checkpoint import CHECKPOINT_FOLDER, LAST, read_checkpoint, save_checkpoint
@@ -52,7 +53,7 @@ def new_state(config: TrainConfig, shards: Shards, process: Process) -> TrainSta
     model = build_model(config)
     loader = make_loader(config, shards, process)
     if process.device.type == "cuda" and process.world_size > 1:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = synchronise_batch_norms(model)
     model = model.to(process.device)
     if config.compile:
         model.dense.raw = torch.compile(model.dense.raw)

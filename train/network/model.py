@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -38,6 +40,12 @@ class DenseModel(nn.Module):
         initialize_decoder(self.decoder)
         initialize_head(self.head)
         self.centre = nn.BatchNorm2d(config.embedding_dim, affine=False) if config.centre else nn.Identity()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of: without a compiled `raw`, which would go on computing with this model's weights."""
+        state = super().__getstate__()
+        state.pop("raw", None)
+        return state
 
     @property
     def size_multiple(self) -> int:
