@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
+from timm.layers import Conv2dSame
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vice.train.config import ModelConfig, TrainConfig
 from vice.train.network.encoders import build_encoder
 from vice.train.network.model import DenseModel, build_model
+from vice.train.network.same_padding import fix_same_padding
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 FAMILIES = ["resnet18", "regnetx_002", "tf_efficientnet_lite0", "mobilenetv3_small_100", "convnext_atto"]
@@ -131,3 +133,15 @@ def test_a_copy_of_a_compiled_network_has_weights_of_its_own():
             weight.zero_()
         assert not torch.equal(other(IMAGES), before)
         torch.testing.assert_close(model(IMAGES), before)
+
+
+@pytest.mark.parametrize("output_stride", [16, 32])
+def test_a_fixed_padding_is_what_tensorflow_pads(output_stride):
+    model = DenseModel(settings("tf_efficientnet_lite0", output_stride=output_stride)).eval()
+    fixed = copy.deepcopy(model)
+    fix_same_padding(fixed)
+    assert not any(isinstance(part, Conv2dSame) for part in fixed.modules())
+    with torch.no_grad():
+        for height, width in ((64, 96), (160, 32)):
+            images = torch.randn(1, 3, height, width)
+            assert torch.equal(fixed(images), model(images))
