@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
 from vice.data_specs.validation import parse
 from vice.train.config import TrainConfig
 from vice.train.network.model import OUTPUT_STRIDE, RegionModel, build_model
+from vice.train.network.same_padding import fix_same_padding
 from vice.train.records.checkpoint import CHECKPOINT_FOLDER, LAST, Checkpoint, load_region_model, read_checkpoint
 from vice.train.records.upgrade import upgraded_config
 from vice.train.start import Start
@@ -232,6 +234,9 @@ def _write_weights(folder: Path, model: RegionModel, start: Start | None, descri
 def _write_onnx(path: Path, model: RegionModel) -> str | None:
     """Write the graph with its weights inside; returns why it cannot be, or None."""
     multiple = model.dense.size_multiple
+    # a copy: the weights' own file keeps its keys
+    model = copy.deepcopy(model)
+    fix_same_padding(model)
     pictures = torch.zeros(2, 4 * multiple, 6 * multiple, 3, dtype=torch.uint8)
     shapes = {"pictures": {0: Dim("batch"), 1: multiple * Dim("rows"), 2: multiple * Dim("columns")}}
     try:

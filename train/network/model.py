@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +55,12 @@ class DenseModel(nn.Module):
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
         self.centre = nn.BatchNorm2d(config.embedding_dim, affine=False) if config.centre else nn.Identity()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of: without a compiled `raw`, which would go on computing with this model's weights."""
+        state = super().__getstate__()
+        state.pop("raw", None)
+        return state
 
     @property
     def size_multiple(self) -> int:
