@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int64, Integer, UInt16
 
 from vice.data_specs.regions import IGNORE
+from vice.evaluate.embedding.region_means import region_means
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.progress import track
 from vice.pipeline.shards import Shards
-from vice.train.network.pooling import pool_regions, region_weights
 
 
 class Regions(NamedTuple):
@@ -68,14 +67,7 @@ def pool(
         regions: ids 0..r-1, all of them used.
         stride: picture pixels per cell.
     """
-    count = int(regions.max()) + 1
-    _, rows, columns = embedding.shape
-    # the last cells may reach beyond the picture: nothing there belongs to a region
-    whole = np.full((rows * stride, columns * stride), IGNORE, np.int32)
-    whole[: regions.shape[0], : regions.shape[1]] = regions
-    weights = region_weights(torch.from_numpy(whole)[None, None], count, (rows, columns))
-    means = pool_regions(torch.from_numpy(embedding)[None, None], weights, count)[0, 0].numpy()
-    return unit_length(means)
+    return unit_length(region_means(embedding, regions, stride=stride))
 
 
 def unit_length(vectors: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:

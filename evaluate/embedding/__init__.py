@@ -1,1 +1,1 @@
-"""Embedding maps of any pictures as files: what is read, how it is written, and the job that can be stopped."""
+"""Embedding maps of any pictures and vectors of regions as files: what is read, how it is written, resumable jobs."""

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -133,10 +134,10 @@ def embed_regions(encoder: Encoder, shards: Shards, out: Path, source: VectorsSo
         if done is not None and not parts:
             return Outcome(done, 0)
         numbers = [number for part in parts for number in part.numbers]
-        samples = _samples(shards, source, track(numbers, "embedding", total=len(numbers)))
         try:
-            for part in parts:
-                _write_part(encoder, shards, source, out, part, islice(samples, len(part.numbers)))
+            with closing(_samples(shards, source, track(numbers, "embedding", total=len(numbers)))) as samples:
+                for part in parts:
+                    _write_part(encoder, shards, source, out, part, islice(samples, len(part.numbers)))
             record = VectorsRecord.sealed(source, [_described(out, part) for part in _parts(shards)])
             write_json(out / VECTORS_FILE, record.model_dump(mode="json"), flush=True)
             (out / STARTED_FILE).unlink(missing_ok=True)
@@ -187,7 +188,7 @@ def _parts(shards: Shards) -> list[_Part]:
     ]
 
 
-def _samples(shards: Shards, source: VectorsSource, numbers: Iterator[int]) -> Iterator[_Pictured]:
+def _samples(shards: Shards, source: VectorsSource, numbers: Iterator[int]) -> Generator[_Pictured, None, None]:
     layer = shards.layer_named(source.layer)
     for number in numbers:
         sample = shards.sample(number, layers=[layer])

@@ -23,7 +23,7 @@ def place(width, height, view_settings, sample, density=None):
 @given(
     width=st.integers(32, 4096),
     height=st.integers(32, 2048),
-    num_views=st.integers(2, 8),
+    num_views=st.integers(1, 8),
     size=st.sampled_from([32, 96, 256, 512]),
     region=st.sampled_from(["slic:10", "slic:20", "grid:40", "pixel"]),
     sample=st.integers(0, 1000),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from region_vectors import make_vectors
 from sharding import blobs, jpeg, png, shard_serially
 
 from vice.data_specs.pictures import IMAGE_STD
@@ -31,10 +32,10 @@ def shards(request, tmp_path_factory):
     return Shards(folder / "out")
 
 
-def batches(shards, device, *, num=5, batch_format=None, **views):
+def batches(shards, device, *, num=5, batch_format=None, teacher=None, **views):
     view_settings = ViewSettings(**{"num_views": 4, "size": 96, "regions": "slic:12", **views})
     formats = {} if batch_format is None else {"batch_format": batch_format}
-    loaded = ViewLoader(shards, view_settings, global_batch=4, device=device, **formats)
+    loaded = ViewLoader(shards, view_settings, global_batch=4, device=device, teacher=teacher, **formats)
     return [next(loaded) for _ in range(num)]
 
 
@@ -52,6 +53,15 @@ def test_both_devices_give_the_same_batch(shards, layer, looks):
         levels = (gpu.images.cpu() - cpu.images).abs() * 255 * torch.tensor(IMAGE_STD)[:, None, None]
         # JPEG decoders round differently; colour distortion may triple a level
         assert levels.mean() < 1.0
+
+
+@pytest.mark.parametrize("shards", ["png"], indirect=True)
+def test_a_teacher_s_vectors_are_the_same_on_both_devices(shards, tmp_path):
+    teacher = make_vectors(shards, "slic:12", tmp_path / "out")
+    several = (batches(shards, device, num_views=1, teacher=teacher) for device in ("cuda", "cpu"))
+    for gpu, cpu in zip(*several, strict=True):
+        assert gpu.teacher.is_cuda and cpu.num_regions.max() > 0
+        assert torch.equal(gpu.teacher.cpu(), cpu.teacher)
 
 
 @pytest.mark.parametrize("shards", ["png"], indirect=True)
