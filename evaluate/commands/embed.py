@@ -19,6 +19,9 @@ from vice.evaluate.commands.parameters import (
     Weights,
 )
 
+BACKBONES = ("timm/", "torchvision/")
+"""What the names of networks with several maps begin with."""
+
 
 def embed(
     encoder: EncoderSource,
@@ -40,6 +43,14 @@ def embed(
     scale: Scales = [1.0],  # noqa: B006 - Typer reads the default, nothing changes it
     flip: Flip = False,
     weights: Weights = "none",
+    levels: Annotated[
+        Literal["all", "last"] | None,
+        typer.Option(
+            help="Maps of timm's and torchvision's networks: all, raw (not standardised: there are no train pictures "
+            "here), upsampled to the finest stride and concatenated; or the last one.",
+            show_default="last",
+        ),
+    ] = None,
     output_stride: OutputStride = 32,
     device: Device = "auto",
 ) -> None:
@@ -48,7 +59,9 @@ def embed(
     from vice.evaluate.embedding.pictures import open_pictures
 
     pictures = open_pictures(source, short_side=short_side)
-    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip)
+    if levels is None and encoder.startswith(BACKBONES):
+        levels = "last"
+    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels)
     opened = embedding.open(encoder, untrained=False)
     made_by = {
         "encoder": opened.ref.model_dump(),
