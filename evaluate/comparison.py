@@ -53,21 +53,20 @@ def evaluated(entry: Evaluation) -> str:
 def differences(entry: Evaluation) -> list[Difference]:
     """The evaluated encoder compared with every baseline, in the order of the record."""
     name = evaluated(entry)
-    own = _shares(entry.encoders[name])
     return [
-        Difference(baseline, {condition: own[condition] - share for condition, share in _shares(by).items()})
+        Difference(baseline, _differences(entry.encoders[name], by))
         for baseline, by in entry.encoders.items()
         if baseline != name
     ]
 
 
-def _shares(by_condition: Mapping[str, Score]) -> dict[str, float]:
-    changed = [condition for condition in by_condition if condition != CLEAN]
-    shares = {CLEAN: by_condition[CLEAN].miou} if CLEAN in by_condition else {}
-    if changed:
-        name = changed[0] if len(changed) == 1 else "changed (mean)"
-        shares[name] = statistics.mean(by_condition[condition].miou for condition in changed)
-    return shares
+def _differences(own: Mapping[str, Score], other: Mapping[str, Score]) -> dict[str, float]:
+    """By condition, of those that both were tested under."""
+    points = {condition: own[condition].miou - other[condition].miou for condition in own if condition in other}
+    changed = {condition: share for condition, share in points.items() if condition != CLEAN}
+    if len(changed) > 1:
+        changed = {"changed (mean)": statistics.mean(changed.values())}
+    return {condition: share for condition, share in points.items() if condition == CLEAN} | changed
 
 
 def verdict(entry: Evaluation) -> str:
