@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float32, Float64, UInt8
 
 from vice.data_specs.errors import InputError
@@ -57,10 +58,12 @@ class Statistics(NamedTuple):
     mean: Float64[np.ndarray, " d"]
     deviation: Float64[np.ndarray, " d"]
     """Of the channels; 1 for those that are constant."""
-    directions: Float64[np.ndarray, "d d"] | None
-    """Principal directions of the standardised vectors, the largest variance first; None where not wanted."""
-    variances: Float64[np.ndarray, " d"] | None
+    directions: Float64[np.ndarray, "k d"]
+    """First principal directions of the standardised vectors, as many as were wanted, the largest variance first."""
+    variances: Float64[np.ndarray, " k"]
     """Of the standardised vectors along the directions."""
+    total_variance: float
+    """Of the standardised vectors: how many channels are not constant."""
     num_vectors: int
 
 
@@ -69,13 +72,14 @@ class Moments:
 
     Args:
         dim: values of a vector (d).
-        products: also sum the products of all pairs of channels (8 d² bytes), for the directions.
+        num_directions: principal directions that are wanted (k); with any, products of all pairs of channels are
+            summed, which takes 8 d² bytes.
     """
 
-    def __init__(self, dim: int, *, products: bool):
-        self._count, self._origin = 0, None
+    def __init__(self, dim: int, *, num_directions: int):
+        self._count, self._origin, self._num_directions = 0, None, num_directions
         self._sum, self._squares = np.zeros(dim), np.zeros(dim)
-        self._products = np.zeros((dim, dim)) if products else None
+        self._products = np.zeros((dim, dim)) if num_directions else None
 
     def add(self, vectors: Float32[np.ndarray, "n d"]) -> None:
         """Take some vectors into the sums."""
@@ -96,15 +100,17 @@ class Moments:
         mean = self._origin + offset
         spread = np.sqrt(np.maximum(self._squares / self._count - offset**2, 0))
         deviation = np.where(spread > CONSTANT * np.abs(mean), spread, 1.0)
+        total = float(np.square(spread / deviation).sum())
         if self._products is None:
-            return Statistics(mean, deviation, None, None, self._count)
+            return Statistics(mean, deviation, np.zeros((0, len(mean))), np.zeros(0), total, self._count)
         covariance = self._products / self._count - np.outer(offset, offset)
-        variances, directions = np.linalg.eigh(covariance / np.outer(deviation, deviation))
+        wanted = (len(mean) - self._num_directions, len(mean) - 1)
+        variances, directions = scipy.linalg.eigh(covariance / np.outer(deviation, deviation), subset_by_index=wanted)
         variances, directions = np.maximum(variances[::-1], 0), directions[:, ::-1].T
         # a direction and its opposite are the same: the entry of largest size is positive
         largest = np.abs(directions).argmax(axis=1)
         signs = np.sign(directions[np.arange(len(directions)), largest])
-        return Statistics(mean, deviation, directions * signs[:, None], variances, self._count)
+        return Statistics(mean, deviation, directions * signs[:, None], variances, total, self._count)
 
 
 def check_dims(dims: int | None, dim: int) -> None:
@@ -137,7 +143,7 @@ def prepare(
     """
     numbers = spaced(len(shards))
     moments = {
-        id(one.encoder): (wrap(one.encoder), Moments(one.encoder.dim, products=_reduced(one.encoder, compared)))
+        id(one.encoder): (wrap(one.encoder), Moments(one.encoder.dim, num_directions=_most(one.encoder, compared)))
         for one in compared
         if one.standardise
     }
@@ -150,8 +156,8 @@ def prepare(
     return [_prepared(one, found.get(id(one.encoder)), shards, len(numbers), name, wrap) for one in compared]
 
 
-def _reduced(encoder: Encoder, compared: Sequence[Compared]) -> bool:
-    return any(one.encoder is encoder and one.dims is not None for one in compared)
+def _most(encoder: Encoder, compared: Sequence[Compared]) -> int:
+    return max(one.dims or 0 for one in compared if one.encoder is encoder)
 
 
 def _prepared(
@@ -165,7 +171,7 @@ def _prepared(
     about = ComparedEncoder(role=one.role, dim=one.dim, levels=one.levels)
     if not one.standardise:
         return Prepared(wrap(one.encoder), about)
-    explained = None if one.dims is None else float(found.variances[: one.dims].sum() / found.variances.sum())
+    explained = None if one.dims is None else float(found.variances[: one.dims].sum() / found.total_variance)
     fitted_on = FittedOn(
         shards=shards.fingerprint,
         num_pictures=num_pictures,

@@ -21,8 +21,8 @@ def vectors(count: int = 400, dim: int = 12) -> np.ndarray:
     return found.astype(np.float32)
 
 
-def moments(parts: list[np.ndarray]) -> fitting.Statistics:
-    sums = Moments(parts[0].shape[1], products=True)
+def moments(parts: list[np.ndarray], num_directions: int = 12) -> fitting.Statistics:
+    sums = Moments(parts[0].shape[1], num_directions=num_directions)
     for part in parts:
         sums.add(part)
     return sums.statistics()
@@ -43,7 +43,10 @@ def test_mean_deviation_and_directions_equal_numpy_s():
     np.testing.assert_allclose(cosines, 1, atol=1e-8)
     largest = np.abs(found.directions).argmax(axis=1)
     assert (found.directions[np.arange(len(largest)), largest] > 0).all()
-    assert found.num_vectors == len(data)
+    assert (found.num_vectors, round(found.total_variance, 6)) == (len(data), 11)
+    few = moments([data], num_directions=4)
+    np.testing.assert_allclose(few.variances, found.variances[:4])
+    np.testing.assert_allclose(few.directions, found.directions[:4], atol=1e-8)
 
 
 def test_pictures_are_evenly_spaced_and_cells_a_function_of_the_picture():
