@@ -15,6 +15,21 @@ from vice.data_specs.validation import StrictModel, parse
 RESULTS_FILE = "results.json"
 RESULTS_FORMAT, RESULTS_VERSION = "vice-results", 2
 
+Levels = Literal["all", "last"]
+"""Which maps of a backbone: all four, concatenated at the finest stride, or the last one."""
+Role = Literal[
+    "evaluated",
+    "frozen encoder",
+    "frozen encoder reduced",
+    "step 0",
+    "random encoder",
+    "random encoder reduced",
+    "untrained",
+    "colour + position",
+    "colour",
+]
+"""What an encoder is there for in an evaluation: the one that results belong to, or a baseline."""
+
 
 class Repeat(StrictModel):
     """The shares of one seed, where an evaluation was repeated with several."""
@@ -70,6 +85,39 @@ class Tile(StrictModel):
     shows: Literal["picture", "labels", "prediction", "embedding", "clusters", "clusters as classes", "regions"]
 
 
+class FittedOn(StrictModel):
+    """The vectors that standardisation and PCA of an encoder's maps were fitted on."""
+
+    shards: str
+    """Fingerprint of the shards."""
+    num_pictures: int
+    """Clean pictures, evenly spaced through the shards."""
+    cells_per_picture: int
+    """Drawn from each by counter, or all its cells where it has fewer."""
+    num_vectors: int
+    seed: int
+    """Of the drawn cells."""
+    fingerprint: str
+    """Of the shards, the pictures' numbers and size, and the draw."""
+
+
+class ComparedEncoder(StrictModel):
+    """What one encoder of an evaluation is."""
+
+    role: Role
+    dim: int
+    """Values per cell."""
+    levels: Levels | None = None
+    """Of a backbone's maps; None for encoders that are no backbone."""
+    standardised: bool = False
+    """Whether every channel was brought to mean 0 and deviation 1."""
+    reduced_from: int | None = None
+    """Values per cell before a PCA reduced them; None where there was none."""
+    explained_variance: float | None = None
+    """Share of the standardised vectors' variance that the reduced values hold."""
+    fitted_on: FittedOn | None = None
+
+
 class Evaluation(StrictModel):
     """One evaluation with labels: what was asked, on which data, and every encoder's scores by condition."""
 
@@ -80,6 +128,10 @@ class Evaluation(StrictModel):
     val: DataRef
     encoders: dict[str, dict[str, Score]]
     """Encoder name (`trained`, `untrained`, `colour + position`) to condition (`clean`, `changed light`) to score."""
+    compared: dict[str, ComparedEncoder] = {}
+    """Encoder name to what it is; empty in older records."""
+    missing: dict[str, str] = {}
+    """Baselines that could not be built, by name, with the reason."""
     seconds: float
     """Wall time of the evaluation, or of all those that were made in the same pass."""
     tiles: list[Tile] = []
@@ -214,6 +266,10 @@ class EncoderRef(StrictModel):
     """Picture pixels per cell."""
     weights: str = ""
     """Where the weights came from, in words."""
+    levels: Levels | None = None
+    """Of a backbone's maps; None for other encoders, and for last maps in older records."""
+    dims: int | None = None
+    """Values per cell that a PCA left; None without one."""
     step: int | None = None
     """This and what follows: of checkpoints and exports only."""
     num_steps: int | None = None

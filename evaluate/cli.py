@@ -12,8 +12,8 @@ from vice.evaluate.commands.report import report
 from vice.evaluate.commands.scores import all_scores, cluster, linear, neighbors
 
 app = typer.Typer(
-    help="Evaluate dense features beside the same network untrained and raw colour. With --debug, an error also prints "
-    "its traceback.",
+    help="Evaluate dense features, next to those that training started from and to raw colour. With --debug, an error "
+    "also prints its traceback.",
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     add_completion=False,

@@ -2,6 +2,12 @@
 
 TRAINED = "trained"
 UNTRAINED = "untrained"
+STEP_0 = "step 0"
+"""The network of a run that starts from pretrained weights, before its first step."""
+FROZEN = "frozen encoder"
+"""The pretrained encoder that a run starts from, with all of its maps."""
+RANDOM = "random encoder"
+"""The random encoder that a run starts from, with all of its maps."""
 OBJECT = "encoder"
 """A user's Python object that has no name of its own."""
 COLOUR_POSITION = "colour + position"
@@ -9,6 +15,11 @@ COLOUR = "colour"
 
 CLEAN = "clean"
 CHANGED_LIGHT = "changed light"
+
+
+def reduced_name(name: str, dims: int) -> str:
+    """Name of an encoder whose values are reduced to `dims` by PCA."""
+    return f"{name}, {dims} values"
 
 
 def entry_name(

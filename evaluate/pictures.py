@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float32, Integer, UInt8
 
 from vice.data_specs.regions import IGNORE
@@ -76,7 +77,9 @@ def principal_colours(vectors: Float32[np.ndarray, "n d"]) -> PrincipalColours:
     """
     mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred = vectors - mean
-    _, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    depth = len(mean)
+    covariance = (centred.T @ centred).astype(np.float64)
+    _, directions = scipy.linalg.eigh(covariance, subset_by_index=(max(0, depth - 3), depth - 1))
     main = np.zeros((3, len(mean)), np.float32)
     for place, direction in enumerate(directions.T[::-1][:3]):
         main[place] = direction * np.sign(direction[np.abs(direction).argmax()])

@@ -104,9 +104,11 @@ def _locked(run_dir: Path) -> Iterator[None]:
 
 
 def describe(ref: EncoderRef) -> str:
-    """An encoder in a few words: kind, name, step, and the first digits of its sha256."""
+    """An encoder in a few words: kind, name, step or maps, and the first digits of its sha256."""
     step = "" if ref.step is None else f" step {ref.step}"
-    return f"{ref.kind} {ref.name}{step} ({ref.sha256[:12]})"
+    maps = {"all": " all maps", "last": " last map", None: ""}[ref.levels]
+    reduced = "" if ref.dims is None else f" {ref.dims} values"
+    return f"{ref.kind} {ref.name}{step}{maps}{reduced} ({ref.sha256[:12]})"
 
 
 def versions() -> dict[str, str]:

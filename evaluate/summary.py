@@ -9,13 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from vice.data_specs.results import Atlas, Evaluation, RegionBounds, Score
+from vice.evaluate.comparison import evaluated, verdict
 from vice.evaluate.names import CLEAN
+from vice.evaluate.report.tables import is_headline
 
 MEASURED = ("boundary_recall", "undersegmentation_error", "achievable_accuracy", "compactness")
 
 
 def print_scores(entries: Mapping[str, Evaluation]) -> None:
-    """Print mIoU and accuracy in per cent, a row per evaluation and encoder: clean, and the mean of what is changed."""
+    """Print mIoU and accuracy in per cent (clean, and the mean of what is changed), and which baselines are beaten."""
     conditions = list(next(iter(next(iter(entries.values())).encoders.values())))
     changed = [condition for condition in conditions if condition != CLEAN]
     table = Table("evaluation", "encoder", title="mIoU / accuracy, %", title_justify="left")
@@ -27,6 +29,10 @@ def print_scores(entries: Mapping[str, Evaluation]) -> None:
             table.add_row(name if row == 0 else "", encoder, *(_shares(scores) for scores in columns if scores))
         table.add_section()
     Console(width=None if Console().is_terminal else 110).print(table)
+    for name, evaluation in entries.items():
+        told = verdict(evaluation) if is_headline(name, evaluation) else ""
+        if told:
+            print(f"{name}, {evaluated(evaluation)}: {told[0].lower()}{told[1:]}")
 
 
 def _shares(scores: list[Score]) -> str:

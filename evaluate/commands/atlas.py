@@ -10,7 +10,9 @@ from vice.evaluate.commands.job import Embedding, say_next
 from vice.evaluate.commands.parameters import (
     ClassSetName,
     Device,
+    Dims,
     EncoderSource,
+    LevelsOption,
     OutputStride,
     RunDir,
     Seed,
@@ -37,6 +39,8 @@ def atlas(
     seed: Seed = 0,
     tile: Tile = None,
     weights: Weights = "none",
+    levels: LevelsOption = None,
+    dims: Dims = None,
     output_stride: OutputStride = 32,
     device: Device = "auto",
 ) -> None:
@@ -55,11 +59,14 @@ def atlas(
     from vice.evaluate.summary import print_concepts
 
     choices = [parse_choice(text, shards) for text in choose]
-    embedding = Embedding(weights=weights, output_stride=output_stride, device=device, tile=tile)
+    embedding = Embedding(weights, output_stride, device, tile=tile, levels=levels, dims=dims)
     opened = embedding.open(encoder, untrained=False)
     check_record(run_dir, opened.ref)
     options = AtlasOptions(layer, k, examples, seed=seed, choices=choices)
-    found = make_atlas(opened.encoder, opened.concepts, shards, options=options, run_dir=run_dir)
+    # there are no train pictures here: standardisation and PCA are fitted on those that are shown
+    own = embedding.prepare(opened._replace(compared=opened.compared[:1]), shards)[0]
+    found = make_atlas(own.encoder, opened.concepts, shards, options=options, run_dir=run_dir)
+    found = found.model_copy(update={"settings": {**found.settings, "encoder": own.about.model_dump()}})
     name = f"{found.data.dataset} {found.data.split} {layer}" + (f" classes-{classes}" if classes else "")
     curve = curve_of(opened.run_dir, opened.ref)
     path = add(run_dir, encoder=opened.ref, training=curve, atlases={name: found})

@@ -20,6 +20,9 @@ from vice.evaluate.commands.parameters import (
     Weights,
 )
 
+BACKBONES = ("timm/", "torchvision/")
+"""What the names of networks with several maps begin with."""
+
 
 def embed(
     encoder: EncoderSource,
@@ -51,11 +54,21 @@ def embed(
     scale: Scales = [1.0],  # noqa: B006 - Typer reads the default, nothing changes it
     flip: Flip = False,
     weights: Weights = "none",
+    levels: Annotated[
+        Literal["all", "last"] | None,
+        typer.Option(
+            help="Maps of timm's and torchvision's networks: all, raw (not standardised: there are no train pictures "
+            "here), upsampled to the finest stride and concatenated; or the last one.",
+            show_default="last",
+        ),
+    ] = None,
     output_stride: OutputStride = 32,
     device: Device = "auto",
 ) -> None:
     """Write embedding maps of any pictures, or one vector per region of shards. Run it again to resume."""
-    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip)
+    if levels is None and encoder.startswith(BACKBONES):
+        levels = "last"
+    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels)
     if regions is not None:
         _embed_regions(encoder, source, out, regions, embedding, form, dtype)
         return

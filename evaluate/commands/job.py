@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import EncoderRef, Evaluation, TrainingCurve
+from vice.data_specs.results import Evaluation, Levels, TrainingCurve
+from vice.evaluate.comparison import missing_baselines
 from vice.evaluate.conditions import chosen
 from vice.evaluate.scenes import open_pair
 from vice.evaluate.summary import print_scores
@@ -16,9 +19,11 @@ from vice.evaluate.summary import print_scores
 if TYPE_CHECKING:
     import torch
 
+    from vice.evaluate.encoders.fitting import Prepared
     from vice.evaluate.encoders.opening import Opened
     from vice.evaluate.encoders.protocol import Encoder
     from vice.evaluate.evaluators.protocol import Evaluator, Setup
+    from vice.pipeline.shards import Shards
 
 
 class Embedding(NamedTuple):
@@ -31,9 +36,11 @@ class Embedding(NamedTuple):
     tile: int | None = None
     scales: Sequence[float] = (1.0,)
     flip: bool = False
+    levels: Levels | None = None
+    dims: int | None = None
 
     def open(self, source: str, *, untrained: bool = True) -> Opened:
-        """The encoder and, where it is wanted, the same one untrained, both made to embed as asked.
+        """The encoder, made to embed as asked, and what it is compared with, which `prepare` makes to embed so.
 
         Raises:
             InputError: no such encoder or device.
@@ -46,9 +53,20 @@ class Embedding(NamedTuple):
             weights=self.weights,
             output_stride=self.output_stride,
             untrained=untrained,
+            levels=self.levels,
+            dims=self.dims,
         )
-        start = None if opened.untrained is None else self.wrap(opened.untrained)
-        return opened._replace(encoder=self.wrap(opened.encoder), untrained=start)
+        return opened._replace(encoder=self.wrap(opened.encoder))
+
+    def prepare(self, opened: Opened, shards: Shards) -> list[Prepared]:
+        """The encoder and its baselines, standardised and reduced by what a pass over clean pictures finds.
+
+        Raises:
+            WorkError: a sample cannot be read.
+        """
+        from vice.evaluate.encoders.fitting import prepare
+
+        return prepare(opened.compared, shards, short_side=self.short_side, wrap=self.wrap)
 
     def wrap(self, encoder: Encoder) -> Encoder:
         """The encoder with tiles and averaging where they are asked for."""
@@ -74,25 +92,40 @@ class Embedding(NamedTuple):
         return {"tiles": tiles, "averaged": looks}
 
 
-class Job(NamedTuple):
+@dataclass
+class Job:
     """What every evaluation starts from."""
 
-    ref: EncoderRef
+    opened: Opened
     training: TrainingCurve | None
-    encoders: list[Encoder]
+    embedding: Embedding
     setup: Setup
+
+    @cached_property
+    def prepared(self) -> list[Prepared]:
+        """The encoder and its baselines, fitted on train pictures where that is needed: at the first use."""
+        return self.embedding.prepare(self.opened, self.setup.train)
+
+    @property
+    def encoders(self) -> list[Encoder]:
+        """All that are evaluated, the one that results belong to first."""
+        return [one.encoder for one in self.prepared]
 
     def run(self, make: Callable[[Setup], Sequence[Evaluator]]) -> None:
         """Run evaluators and keep what they find."""
         from vice.evaluate.evaluators.running import run_evaluators
 
-        self.keep(run_evaluators(make(self.setup), self.encoders, self.setup))
+        evaluators = make(self.setup)  # refuses what cannot be done before anything is computed
+        self.keep(run_evaluators(evaluators, self.encoders, self.setup))
 
     def keep(self, entries: Mapping[str, Evaluation]) -> None:
-        """Add entries to the record and print them."""
+        """Add entries to the record, with what their encoders are, and print them."""
         from vice.evaluate.record import add
 
-        path = add(self.setup.run_dir, encoder=self.ref, training=self.training, evaluations=entries)
+        compared = {one.encoder.name: one.about for one in self.prepared}
+        changes = {"compared": compared, "missing": self.opened.missing}
+        entries = {name: entry.model_copy(update=changes) for name, entry in entries.items()}
+        path = add(self.setup.run_dir, encoder=self.opened.ref, training=self.training, evaluations=entries)
         print_scores(entries)
         print(f"wrote {path}")
 
@@ -127,7 +160,9 @@ def open_job(
         short_side=embedding.short_side,
         embedding=embedding.settings,
     )
-    return Job(opened.ref, curve_of(opened.run_dir, opened.ref), opened.beside_baselines, setup)
+    if opened.missing:
+        print(missing_baselines(opened.missing))
+    return Job(opened, curve_of(opened.run_dir, opened.ref), embedding, setup)
 
 
 def find_device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -64,6 +64,25 @@ Weights = Annotated[
     str,
     typer.Option(
         help="Of timm's and torchvision's networks: none (random), packaged, default, a public name, or a file."
+    ),
+]
+LevelsOption = Annotated[
+    Literal["all", "last"] | None,
+    typer.Option(
+        "--levels",
+        help="Their maps: all, each channel standardised on train pictures, upsampled to the finest stride and "
+        "concatenated; or the last one as it is. A plain vision transformer has one map.",
+        show_default="all",
+    ),
+]
+Dims = Annotated[
+    int | None,
+    typer.Option(
+        "--dims",
+        metavar="D",
+        min=1,
+        help="Reduce their standardised maps to D values by a PCA fitted on train pictures.",
+        show_default="as they are",
     ),
 ]
 OutputStride = Annotated[int, typer.Option(help="Of their last map: 8, 16 or 32 pixels a cell.")]

@@ -15,8 +15,10 @@ from vice.evaluate.commands.parameters import (
     ClassSetName,
     Conditions,
     Device,
+    Dims,
     EncoderSource,
     Flip,
+    LevelsOption,
     MaxVectors,
     NumClusters,
     OutputStride,
@@ -64,11 +66,13 @@ def linear(
     scale: Scales = [1.0],  # noqa: B006
     flip: Flip = False,
     weights: Weights = "none",
+    levels: LevelsOption = None,
+    dims: Dims = None,
     output_stride: OutputStride = 32,
     device: Device = "auto",
 ) -> None:
     """Fit a 1x1 convolution on the frozen embedding and score it, on clean and on changed pictures."""
-    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip)
+    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
     job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
     drawing = Drawing(pixels_per_picture, max_vectors)
     if leave_one_group_out:
@@ -107,11 +111,13 @@ def cluster(
     scale: Scales = [1.0],  # noqa: B006
     flip: Flip = False,
     weights: Weights = "none",
+    levels: LevelsOption = None,
+    dims: Dims = None,
     output_stride: OutputStride = 32,
     device: Device = "auto",
 ) -> None:
     """Cluster the embedding by FAISS k-means and score clusters as classes, by greedy and Hungarian matching."""
-    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip)
+    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
     job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
 
     from vice.evaluate.evaluators.cluster import ClusterEvaluator
@@ -148,11 +154,13 @@ def neighbors(
     scale: Scales = [1.0],  # noqa: B006
     flip: Flip = False,
     weights: Weights = "none",
+    levels: LevelsOption = None,
+    dims: Dims = None,
     output_stride: OutputStride = 32,
     device: Device = "auto",
 ) -> None:
     """Let the nearest labelled train patches vote on every val patch: nothing is fitted."""
-    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip)
+    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
     job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
 
     from vice.evaluate.evaluators.neighbors import NeighborEvaluator
@@ -183,11 +191,13 @@ def all_scores(
     scale: Scales = [1.0],  # noqa: B006
     flip: Flip = False,
     weights: Weights = "none",
+    levels: LevelsOption = None,
+    dims: Dims = None,
     output_stride: OutputStride = 32,
     device: Device = "auto",
 ) -> None:
     """Linear (quick), cluster and neighbors with their defaults; every picture is embedded once for all of them."""
-    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip)
+    embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
     job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
 
     from vice.evaluate.evaluators.cluster import ClusterEvaluator
@@ -216,7 +226,7 @@ def _check_groups(job: Job) -> None:
 def _without_groups(job: Job, drawing: Drawing, probe: ProbeSettings, seed: int) -> None:
     from vice.evaluate.evaluators.groups import evaluate_without_groups
 
-    shards = job.ref.shards_fingerprint
+    shards = job.opened.ref.shards_fingerprint
     job.keep(
         evaluate_without_groups(job.encoders, job.setup, drawing=drawing, probe=probe, encoder_shards=shards, seed=seed)
     )

@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from vice.data_specs.errors import WorkError
+from vice.evaluate import comparison
 from vice.evaluate.report import charts, figures, paper, sentences, tables
 from vice.evaluate.report.runs import Run, groups, load_runs
 
@@ -54,7 +55,7 @@ def render(runs: Sequence[Run]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": sentences.percent, "signed": sentences.signed}
+    environment.filters |= {"percent": sentences.percent, "signed": comparison.signed}
     environment.tests["clusters_told"] = sentences.clusters_told
     environment.globals |= {"source": _source, "has_repeats": tables.has_repeats, "colours_of": figures.colours_of}
     curves = {run.name: run.results.training for run in runs if run.results.training is not None}

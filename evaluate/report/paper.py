@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from vice.data_specs.results import Evaluation
-from vice.evaluate.names import CLEAN, OBJECT, TRAINED, UNTRAINED
+from vice.evaluate.comparison import evaluated
+from vice.evaluate.names import CLEAN
 from vice.evaluate.report.runs import Group
 
 NUM_VAL = {"coco_stuff": 2175, "cityscapes": 500}
@@ -63,7 +64,7 @@ def paper_rows(group: Group) -> list[PaperRow]:
 
 
 def _own(run: str, name: str, entry: Evaluation) -> PaperRow:
-    encoder = next((one for one in (TRAINED, OBJECT, UNTRAINED) if one in entry.encoders), next(iter(entry.encoders)))
+    encoder = evaluated(entry)
     score = entry.encoders[encoder][CLEAN]
     method = f"{run} ({encoder})"
     return PaperRow(method, _protocol(name, entry), 100 * score.miou, 100 * score.accuracy, "", "")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import RESULTS_FILE, DataRef, Evaluation, Results, read_results
+from vice.data_specs.results import RESULTS_FILE, DataRef, EncoderRef, Evaluation, Results, read_results
 from vice.evaluate.names import CLEAN
 
 MIME = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
@@ -80,8 +80,15 @@ def _name(results: Results) -> str:
     if encoder is None:
         return "region layers"
     if encoder.step is None:
-        return encoder.name if encoder.kind == "python" else f"{encoder.name}, {encoder.weights} weights"
+        return encoder.name if encoder.kind == "python" else described(encoder)
     return f"{encoder.name}, step {encoder.step:,}"
+
+
+def described(encoder: EncoderRef) -> str:
+    """An encoder that is no run of ours in a few words: name, weights, which maps."""
+    maps = {"all": ", all maps", "last": ", last map", None: ""}[encoder.levels]
+    reduced = "" if encoder.dims is None else f", {encoder.dims} values"
+    return f"{encoder.name}, {encoder.weights} weights{maps}{reduced}"
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vice.data_specs.results import EncoderRef, Evaluation, TrainingCurve
-from vice.evaluate.names import CLEAN, COLOUR, COLOUR_POSITION, OBJECT, TRAINED, UNTRAINED
-from vice.evaluate.report.runs import Group, Run
+from vice.data_specs.results import Atlas, ComparedEncoder, EncoderRef, Evaluation, RegionBounds, TrainingCurve
+from vice.evaluate.comparison import MEANINGS, evaluated, missing_baselines, signed, verdict
+from vice.evaluate.names import CLEAN
+from vice.evaluate.report.runs import Group, Run, described
 from vice.evaluate.report.tables import HEADLINE_MATCHING, is_headline
-
-COMPARED = (TRAINED, OBJECT, UNTRAINED, COLOUR_POSITION, COLOUR)
-"""Encoders in the order in which sentences tell them."""
-RAW = (COLOUR_POSITION, COLOUR)
 
 
 def origin(run: Run) -> str:
@@ -22,7 +19,7 @@ def origin(run: Run) -> str:
         return "Region layers alone: no encoder has a part in these numbers."
     if encoder.step is None or encoder.views_seen is None:
         cells = f"{encoder.dim} values per cell of {encoder.stride} pixels"
-        return f"{encoder.name}, {encoder.weights} weights: {cells}."
+        return f"{described(encoder)}, {encoder.weights} weights: {cells}."
     start = f" {encoder.weights[0].upper()}{encoder.weights[1:]}." if encoder.weights else ""
     return f"Trained on {encoder.views_seen:,} views{_gap(curve)}.{start}"
 
@@ -54,6 +51,10 @@ def summary(run: Run, group: Group) -> list[str]:
             sentences += _compared(_in_words(name, entry), entry)
         elif name.endswith("linear-over-groups"):
             sentences += _compared("Linear mIoU on groups the probe was not fitted on", entry)
+    missing = {name: reason for entry in entries.values() for name, reason in entry.missing.items()}
+    if missing:
+        told = missing_baselines(missing)
+        sentences.append(f"{told[0].upper()}{told[1:]}.")
     told = domain(run, group)
     return [*sentences, told] if told else sentences
 
@@ -67,30 +68,20 @@ def _in_words(name: str, entry: Evaluation) -> str:
 
 
 def _compared(what: str, entry: Evaluation) -> Iterator[str]:
-    """Sentences on one evaluation: on clean pictures, then what changed pictures cost."""
+    """Sentences on one evaluation: clean pictures, which baselines are beaten, and what changed pictures cost."""
     shares = {encoder: by[CLEAN].miou for encoder, by in entry.encoders.items() if CLEAN in by}
-    told = [f"{percent(shares[name])} % {name}" for name in COMPARED if name in shares]
-    if TRAINED in shares and UNTRAINED in shares:
-        told[1] += f" ({signed(shares[TRAINED] - shares[UNTRAINED])} points by training)"
-    yield f"{what}: {', '.join(told)}.{_verdict(shares)}"
+    order = sorted(entry.encoders, key=lambda name: name != evaluated(entry))
+    yield f"{what}: {'; '.join(f'{percent(shares[name])} % {name}' for name in order if name in shares)}."
+    if told := verdict(entry):
+        yield f"{what}, {evaluated(entry)}: {told[0].lower()}{told[1:]}"
     costs = {}
     for encoder, by in entry.encoders.items():
         changed = [score.miou for condition, score in by.items() if condition != CLEAN]
         if changed and CLEAN in by:
             costs[encoder] = sum(changed) / len(changed) - by[CLEAN].miou
     if costs:
-        lost = [f"{signed(costs[name])} {name}" for name in COMPARED if name in costs]
-        yield f"{what}, points that changed pictures cost: {', '.join(lost)}."
-
-
-def _verdict(shares: dict[str, float]) -> str:
-    """A caution where what needs no training does as well."""
-    own = shares.get(TRAINED, shares.get(OBJECT))
-    others = {name: shares[name] for name in (UNTRAINED, *RAW) if name in shares}
-    if own is None or not others:
-        return ""
-    best = max(others, key=lambda name: others[name])
-    return f" {best[0].upper()}{best[1:]} does as well or better." if others[best] >= own else ""
+        lost = [f"{signed(costs[name])} {name}" for name in order if name in costs]
+        yield f"{what}, points that changed pictures cost: {'; '.join(lost)}."
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -101,6 +92,7 @@ def facts(run: Run) -> dict[str, Any]:
         told = {
             "encoder": f"{encoder.kind} {encoder.name}",
             "weights": encoder.weights,
+            **({"maps": _maps(encoder)} if encoder.levels else {}),
             "embedding": f"{encoder.dim} values per cell of {encoder.stride} × {encoder.stride} pixels",
             "sha256": encoder.sha256,
         }
@@ -115,6 +107,32 @@ def facts(run: Run) -> dict[str, Any]:
     return told | {f"{library} version": version for library, version in results.versions.items()}
 
 
+def settings(entry: Evaluation | RegionBounds | Atlas) -> dict[str, Any]:
+    """Everything that decided an entry's numbers, with what its encoders are."""
+    compared = getattr(entry, "compared", {})
+    encoders = {name: one.model_dump(exclude_none=True) for name, one in compared.items()}
+    return {**entry.settings, **({"encoders": encoders} if encoders else {})}
+
+
+def _maps(encoder: EncoderRef) -> str:
+    reduced = "" if encoder.dims is None else f", reduced to {encoder.dims} values by PCA"
+    return f"{encoder.levels}{reduced}"
+
+
+def about(one: ComparedEncoder) -> str:
+    """What an encoder of an evaluation is, in a sentence."""
+    parts = [MEANINGS[one.role]]
+    if one.levels is not None:
+        parts.append({"all": "all maps at the finest stride", "last": "the last map"}[one.levels])
+    if one.standardised:
+        parts.append("every channel standardised on clean pictures")
+    if one.reduced_from is not None:
+        parts.append(
+            f"PCA of {one.reduced_from} values that keeps {percent(one.explained_variance)} % of their variance"
+        )
+    return "; ".join(parts)
+
+
 def clusters_told(group: Group) -> bool:
     """Whether the summary tells clusters, whose matching rule then must be said."""
     return any(name.endswith(HEADLINE_MATCHING) for entries in group.evaluations for name in entries)
@@ -123,8 +141,3 @@ def clusters_told(group: Group) -> bool:
 def percent(share: float | None) -> str:
     """A share as per cent with one decimal, a dash for none."""
     return "–" if share is None else f"{100 * share:.1f}"
-
-
-def signed(difference: float) -> str:
-    """A difference of shares in points, with its sign."""
-    return f"{100 * difference:+.1f}".replace("-", "−")

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vice.data_specs.results import Evaluation, Score
+from vice.data_specs.results import ComparedEncoder, Evaluation, Score
+from vice.evaluate.comparison import evaluated
 from vice.evaluate.names import CLEAN
 from vice.evaluate.report.runs import Group
 
@@ -184,9 +185,9 @@ def class_rows(entry: Evaluation) -> list[ClassRow]:
 
 
 def matrix(entry: Evaluation) -> Matrix:
-    """What the evaluation's first encoder takes for what, on clean pictures; classes without labels are left out."""
-    encoder, by_condition = next(iter(entry.encoders.items()))
-    score = by_condition[CLEAN]
+    """What the evaluated encoder takes for what, on clean pictures; classes without labels are left out."""
+    encoder = evaluated(entry)
+    score = entry.encoders[encoder][CLEAN]
     counts = np.array(score.confusion)
     labelled = counts.sum(axis=1)
     there = np.flatnonzero(labelled)
@@ -211,6 +212,15 @@ def detailed(entries: Mapping[str, Evaluation]) -> list[tuple[str, Evaluation]]:
 def encoders_of(entries: Sequence[Evaluation]) -> list[str]:
     """Names of all encoders, in order."""
     return list(dict.fromkeys(encoder for entry in entries for encoder in entry.encoders))
+
+
+def compared(group: Group) -> dict[str, ComparedEncoder]:
+    """What the encoders of a group's evaluations are, by name; those of the first run that has them."""
+    found: dict[str, ComparedEncoder] = {}
+    for entries in group.evaluations:
+        for entry in entries.values():
+            found = {**entry.compared, **found}
+    return found
 
 
 def has_repeats(group: Group) -> bool:

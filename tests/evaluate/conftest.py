@@ -84,28 +84,44 @@ def val(tiny) -> Shards:
     return Shards(tiny["val"])
 
 
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory, train) -> dict[str, Path]:
-    """Checkpoint files of two runs with metrics: `first`, `second`."""
+def save_run(run: Path, name: str, seed: int, train: Shards, **model) -> Path:
+    """The last checkpoint of a run that ended with other weights than it began with."""
     from vice.train.config import AssignmentConfig, ModelConfig, TrainConfig
     from vice.train.network.model import build_model
     from vice.train.records.checkpoint import save_checkpoint
 
-    paths = {}
-    for seed, name in enumerate(("first", "second")):
-        run = tmp_path_factory.mktemp(name)
-        model = ModelConfig(decoder_channels=64, embedding_dim=8)
-        config = TrainConfig(name=f"tiny-{name}", model=model, assignment=AssignmentConfig(num_concepts=16), seed=seed)
-        trained = build_model(config.model_copy(update={"seed": 10 + seed}))  # others than the run's initial weights
-        state = {
-            "step": 30,
-            "num_steps": 40,
-            "views_seen": 1234,
-            "config": config.model_dump(mode="json"),
-            "loader": {"shards": train.fingerprint},
-            "model": trained.state_dict(),
-        }
-        paths[name] = save_checkpoint(run, state, keep=1)
-        lines = [json.dumps({"step": step, "loss": 3.0 - step / 100}) for step in range(10, 41, 10)]
-        (run / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 41, "lo']), encoding="utf-8")
-    return paths
+    settings = ModelConfig(decoder_channels=64, embedding_dim=8, **model)
+    config = TrainConfig(name=f"tiny-{name}", model=settings, assignment=AssignmentConfig(num_concepts=16), seed=seed)
+    state = {
+        "step": 30,
+        "num_steps": 40,
+        "views_seen": 1234,
+        "config": config.model_dump(mode="json"),
+        "loader": {"shards": train.fingerprint},
+        "model": build_model(config.model_copy(update={"seed": 10 + seed})).state_dict(),
+    }
+    path = save_checkpoint(run, state, keep=1)
+    lines = [json.dumps({"step": step, "loss": 3.0 - step / 100}) for step in range(10, 41, 10)]
+    (run / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 41, "lo']), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory, train) -> dict[str, Path]:
+    """Checkpoint files of two runs with metrics: `first`, `second`."""
+    names = enumerate(("first", "second"))
+    return {name: save_run(tmp_path_factory.mktemp(name), name, seed, train) for seed, name in names}
+
+
+@pytest.fixture
+def pretrained(tmp_path, train) -> Path:
+    """A checkpoint of a run that started from the file `weights.pth` in the folder of its run."""
+    import timm
+
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        weights = timm.create_model("regnetx_002").state_dict()
+    run = tmp_path / "pretrained"
+    run.mkdir()
+    torch.save(weights, run / "weights.pth")
+    return save_run(run, "pretrained", 0, train, encoder="regnetx_002", weights=str(run / "weights.pth"))

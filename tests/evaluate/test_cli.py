@@ -7,6 +7,13 @@ import pytest
 from vice.data_specs.results import read_results
 from vice.evaluate import cli
 
+ENCODERS = ["trained", "random encoder", "random encoder, 8 values", "untrained", "colour + position", "colour"]
+ROLES = {
+    "trained": "evaluated",
+    "random encoder, 8 values": "random encoder reduced",
+    **{name: name for name in ("random encoder", "untrained", "colour + position", "colour")},
+}
+
 
 @pytest.fixture
 def vice_eval(monkeypatch, capsys):
@@ -45,7 +52,8 @@ def test_from_a_checkpoint_to_a_report(vice_eval, options, checkpoints, tmp_path
     cluster = [f"cluster-{k} {r} {s}-fitted" for k in (5, 9) for r in ("greedy", "hungarian") for s in ("train", "val")]
     assert list(results.evaluations) == linear + cluster
     for name, entry in results.evaluations.items():
-        assert list(entry.encoders) == ["trained", "untrained", "colour + position", "colour"]
+        assert list(entry.encoders) == ENCODERS
+        assert {name: about.role for name, about in entry.compared.items()} == ROLES
         assert all(list(by) == ["clean", "changed light"] for by in entry.encoders.values()), name
     scores = results.evaluations["linear"].encoders
     assert scores["trained"] != scores["untrained"]
@@ -175,11 +183,69 @@ def test_pictures_of_another_size_have_entries_of_their_own(vice_eval, options, 
 
 def test_networks_of_others_are_evaluated_as_ours(vice_eval, options, tmp_path):
     assert vice_eval("linear", "torchvision/resnet18", *options, "--output-stride=8")[0] == 2  # cannot be dilated
-    code, _, err = vice_eval("linear", "timm/resnet18", *options)
+    sizes = {"all": (4, 960), "last": (32, 512)}
+    for levels, size in sizes.items():
+        words = ["--run-dir", tmp_path / levels, "--levels", levels]
+        code, _, err = vice_eval("linear", "timm/resnet18", *options, *words)
+        assert (code, err) == (0, "")
+        results = read_results(tmp_path / levels)
+        assert (results.encoder.kind, results.encoder.levels, results.training) == ("timm", levels, None)
+        assert (results.encoder.stride, results.encoder.dim) == size
+        entry = results.evaluations["linear"]
+        assert list(entry.encoders) == ["untrained", "colour + position", "colour"]
+        assert entry.compared["untrained"].standardised == (levels == "all")
+    refused(vice_eval("linear", "timm/resnet18", *options, "--run-dir", tmp_path / "last"), "last map")
+
+
+def test_a_reduced_backbone_stands_beside_its_random_twin(vice_eval, options, pretrained, tmp_path):
+    weights = pretrained.parent.parent / "weights.pth"
+    command = ["timm/regnetx_002", "--weights", weights, "--dims=9"]
+    code, out, err = vice_eval("all", *command, *options, "--k=5", "--memory-size=300")
     assert (code, err) == (0, "")
+    assert "linear, trained: " in out
     results = read_results(tmp_path / "eval")
-    assert (results.encoder.kind, results.encoder.stride, results.training) == ("timm", 32, None)
-    assert list(results.evaluations["linear"].encoders) == ["untrained", "colour + position", "colour"]
+    assert (results.encoder.dim, results.encoder.dims, results.encoder.levels) == (9, 9, "all")
+    for entry in results.evaluations.values():
+        assert list(entry.encoders) == ["trained", "untrained", "colour + position", "colour"]
+        assert [about.role for about in entry.compared.values()][:2] == ["evaluated", "untrained"]
+        assert [entry.compared[name].reduced_from for name in ("trained", "untrained")] == [600, 600]
+    refused(vice_eval("linear", *command, *options, "--dims=601"), "only 600 values per cell: --dims 601")
+
+
+def test_a_run_from_pretrained_weights_stands_beside_what_it_started_from(vice_eval, options, pretrained, tmp_path):
+    assert vice_eval("linear", pretrained, *options, "--leave-one-group-out")[0] == 0
+    code, _, err = vice_eval("cluster", pretrained, *options, "--k=5")
+    assert (code, err) == (0, "")
+    roles = ["evaluated", "frozen encoder", "frozen encoder reduced", "step 0", "colour + position", "colour"]
+    results = read_results(tmp_path / "eval")
+    for entry in results.evaluations.values():
+        assert [entry.compared[name].role for name in entry.encoders] == roles
+        assert [about.dim for about in entry.compared.values()] == [8, 600, 8, 8, 5, 3]
+        assert entry.missing == {}
+    assert vice_eval("report", tmp_path / "eval", "--output", tmp_path / "report.html")[0] == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "frozen encoder, 8 values" in page and "PCA of 600 values that keeps" in page
+
+
+def test_weights_that_are_gone_leave_the_rest_and_one_line(vice_eval, options, pretrained, tmp_path):
+    (pretrained.parent.parent / "weights.pth").unlink()
+    code, out, err = vice_eval("linear", pretrained, *options)
+    assert (code, err) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.startswith("not evaluated: ")]
+    assert line.startswith("not evaluated: frozen encoder; frozen encoder, 8 values; step 0 (no such file of weights: ")
+    entry = read_results(tmp_path / "eval").evaluations["linear"]
+    assert list(entry.encoders) == ["trained", "colour + position", "colour"]
+    assert set(entry.missing) == {"frozen encoder", "frozen encoder, 8 values", "step 0"}
+    assert vice_eval("report", tmp_path / "eval", "--output", tmp_path / "report.html")[0] == 0
+    assert "Not evaluated: frozen encoder;" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_maps_are_chosen_of_other_peoples_networks_only(vice_eval, options, checkpoints):
+    for words in (["--levels", "last"], ["--dims", "4"]):
+        result = vice_eval("linear", checkpoints["first"], *options, *words)
+        refused(
+            result, f"only networks of timm and torchvision have maps to choose from and to reduce: {' '.join(words)}"
+        )
 
 
 def test_a_condition_or_weights_that_are_not_there(vice_eval, options, checkpoints):

@@ -167,3 +167,15 @@ def test_awkward_photographs_are_embedded_or_rejected_with_a_reason(embed, check
     assert len(written) > 15 and all(told["rejected"].values())
     for name in written:
         assert np.isfinite(np.load(tmp_path / "out" / "maps" / f"{name}.npy")).all()
+
+
+def test_all_maps_of_a_backbone_are_written_raw_and_the_last_one_by_default(embed, pictures, tmp_path):
+    for name, words in {"all": ["--levels", "all"], "last": []}.items():
+        assert embed("timm/regnetx_002", pictures, tmp_path / name, "--dtype", "float32", *words)[0] == 0
+    found, last = (np.load(tmp_path / name / "maps" / "deep" / "a.png.npy") for name in ("all", "last"))
+    encoder = open_encoder("timm/regnetx_002", device=torch.device("cpu")).encoder
+    picture = cv2.imread(str(pictures / "deep" / "a.png"), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_allclose(found, encoder.embed(picture[None])[0], atol=1e-4)
+    assert (found.shape, last.shape) == ((600, 13, 19), (368, 2, 3))
+    code, _, err = embed("timm/regnetx_002", pictures, tmp_path / "reduced", "--dims", "4")
+    assert code == 2 and "--dims" in err and not (tmp_path / "reduced").exists()

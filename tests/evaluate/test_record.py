@@ -9,6 +9,10 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.results import DataRef, EncoderRef, Evaluation, RegionBounds, read_results
 from vice.evaluate.metrics import score
 from vice.evaluate.record import CURVE_POINTS, add, check_record, curve_of, read_curve
+from vice.evaluate.report.page import write_report
+
+NEW = ("compared", "missing")
+"""Fields that records of earlier evaluations do not have."""
 
 
 def evaluation(seconds: float = 1.0) -> Evaluation:
@@ -40,6 +44,18 @@ def test_entries_are_added_and_replaced(tmp_path):
     assert path == tmp_path / "new" / "results.json"
     assert there.encoder == encoder()
     assert {"torch", "numpy", "scipy"} <= set(there.versions)
+
+
+def test_a_record_from_before_roles_and_levels_is_read(tmp_path):
+    path = add(tmp_path, encoder=encoder(), evaluations={"linear": evaluation()})
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for part, names in ((content["encoder"], ("levels", "dims")), (content["evaluations"]["linear"], NEW)):
+        for name in names:
+            del part[name]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    there = read_results(tmp_path)
+    assert there.evaluations == {"linear": evaluation()} and there.encoder == encoder()
+    assert write_report([tmp_path], tmp_path / "report.html").is_file()
 
 
 def test_several_processes_add_entries_at_once(tmp_path):

@@ -73,6 +73,8 @@ def test_an_encoder_without_concepts_has_its_regions_clustered(vice_eval, scene_
     (found,) = read_results(tmp_path).atlases.values()
     assert len(found.concepts) == 5 and found.settings["concepts"] == "k-means of regions"
     assert all(1 <= len(concept.regions) <= 3 for concept in found.concepts)
+    assert (found.settings["encoder"]["levels"], found.settings["encoder"]["dim"]) == ("all", 960)
+    assert found.settings["encoder"]["fitted_on"]["shards"] == Shards(scene_shards["val"]).fingerprint
     code, _, err = vice_eval("atlas", "timm/resnet18", *shards, "--k=99999")
     assert code == 2 and "99999 clusters asked of" in err and err.count("\n") == 1
 

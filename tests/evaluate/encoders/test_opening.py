@@ -6,7 +6,7 @@ from sharding import blobs
 
 from vice.data_specs.errors import InputError
 from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
-from vice.evaluate.encoders.opening import _trained_from, open_encoder
+from vice.evaluate.encoders.opening import Opened, _trained_from, open_encoder
 from vice.evaluate.encoders.protocol import Encoder
 from vice.train.config import ModelConfig, TrainConfig
 from vice.train.export import export_run
@@ -16,11 +16,15 @@ CPU = torch.device("cpu")
 PICTURE = blobs(75, 50, seed=4)[None]
 
 
+def named(opened: Opened, name: str) -> Encoder:
+    return next(one.encoder for one in opened.compared if one.name == name)
+
+
 def test_a_checkpoint_its_run_and_its_export_are_one_encoder(checkpoints, tmp_path):
     run = checkpoints["first"].parent.parent
     export_run(checkpoints["first"], tmp_path / "exported")
     ways = [open_encoder(str(way), device=CPU) for way in (checkpoints["first"], run, tmp_path / "exported")]
-    maps = [(way.encoder.embed(PICTURE), way.untrained.embed(PICTURE), way.concepts) for way in ways]
+    maps = [(way.encoder.embed(PICTURE), named(way, "untrained").embed(PICTURE), way.concepts) for way in ways]
     for trained, untrained, concepts in maps:
         assert trained.shape == (1, 8, 13, 19)
         np.testing.assert_array_equal(trained, maps[0][0])
@@ -31,7 +35,10 @@ def test_a_checkpoint_its_run_and_its_export_are_one_encoder(checkpoints, tmp_pa
     assert ways[0].ref == ways[1].ref
     assert ways[0].ref.model_copy(update={"kind": "export", "sha256": ways[2].ref.sha256}) == ways[2].ref
     assert ways[0].run_dir == run and ways[2].run_dir is None
-    assert [e.name for e in ways[2].beside_baselines] == ["trained", "untrained", "colour + position", "colour"]
+    names = ["trained", "random encoder", "random encoder, 8 values", "untrained", "colour + position", "colour"]
+    assert [one.name for one in ways[2].compared] == names
+    assert [one.dim for one in ways[2].compared] == [8, 960, 8, 8, 5, 3]
+    assert ways[2].missing == {}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (32, 32)])
@@ -53,13 +60,14 @@ def test_pictures_of_a_few_pixels_have_maps(checkpoints, size):
 )
 def test_networks_of_timm_and_torchvision_give_their_last_map(source, output_stride, dim, stride):
     state = torch.random.get_rng_state()
-    opened = open_encoder(source, device=CPU, output_stride=output_stride)
+    opened = open_encoder(source, device=CPU, output_stride=output_stride, levels="last")
     assert torch.equal(state, torch.random.get_rng_state())
     assert (opened.ref.dim, opened.ref.stride, opened.encoder.stride) == (dim, stride, stride)
     assert opened.encoder.embed(PICTURE).shape == (1, dim, -(-50 // stride), -(-75 // stride))
     # without weights there is nothing that was trained
-    assert [encoder.name for encoder in opened.beside_baselines] == ["untrained", "colour + position", "colour"]
-    again = open_encoder(source, device=CPU, output_stride=output_stride)
+    assert [one.name for one in opened.compared] == ["untrained", "colour + position", "colour"]
+    assert not any(one.standardise for one in opened.compared)
+    again = open_encoder(source, device=CPU, output_stride=output_stride, levels="last")
     np.testing.assert_array_equal(opened.encoder.embed(PICTURE), again.encoder.embed(PICTURE))
     assert opened.ref == again.ref
 
@@ -69,16 +77,16 @@ def test_weights_from_a_file_stand_beside_random_ones(tmp_path):
         torch.manual_seed(7)
         network = timm.create_model("resnet18")
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    opened = open_encoder("timm/resnet18", device=CPU, weights=str(tmp_path / "weights.pth"))
-    names = [encoder.name for encoder in opened.beside_baselines]
+    opened = open_encoder("timm/resnet18", device=CPU, weights=str(tmp_path / "weights.pth"), levels="last")
+    names = [one.name for one in opened.compared]
     assert names == ["trained", "untrained", "colour + position", "colour"]
     picture = blobs(96, 64, seed=4)[None]
     images = torch.from_numpy((picture / 255 - IMAGE_MEAN) / IMAGE_STD).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
         expected = network.eval().forward_features(images).numpy()
     np.testing.assert_allclose(opened.encoder.embed(picture), expected, atol=1e-4)
-    random = open_encoder("timm/resnet18", device=CPU)
-    np.testing.assert_array_equal(opened.untrained.embed(PICTURE), random.encoder.embed(PICTURE))
+    random = open_encoder("timm/resnet18", device=CPU, levels="last")
+    np.testing.assert_array_equal(named(opened, "untrained").embed(PICTURE), random.encoder.embed(PICTURE))
     assert opened.ref.sha256 != random.ref.sha256
 
 

@@ -9,13 +9,14 @@ from records import CLASSES, COLOURS, CONFUSIONS, REF, bounds, evaluation, full_
 
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.results import EncoderRef, Results, Tile, TrainingCurve, write_results
+from vice.evaluate.comparison import signed
 from vice.evaluate.metrics import score
 from vice.evaluate.report.charts import HEIGHT, WIDTH, loss_chart, round_values
 from vice.evaluate.report.figures import picture_rows
 from vice.evaluate.report.page import write_report
 from vice.evaluate.report.paper import paper_rows, published
 from vice.evaluate.report.runs import groups, load_runs
-from vice.evaluate.report.sentences import percent, signed, summary
+from vice.evaluate.report.sentences import percent, summary
 from vice.evaluate.report.tables import cluster_rows, columns, matrix, score_rows
 
 
@@ -111,13 +112,13 @@ def test_the_summary_tells_the_difference_that_training_made(run):
     (group,) = groups([loaded])
     sentences = summary(loaded, group)
     trained, untrained = (score(np.array(CONFUSIONS[name, "clean"]), CLASSES).miou for name in ("trained", "untrained"))
-    told = (
-        f"{100 * trained:.1f} % trained, {100 * untrained:.1f} % untrained (+{100 * (trained - untrained):.1f} points"
-    )
+    told = f"{100 * trained:.1f} % trained; {100 * untrained:.1f} % untrained; "
     assert sentences[0].startswith(f"Linear mIoU: {told}")
-    assert sentences[1].startswith("Linear mIoU, points that changed pictures cost: −")
-    assert sentences[2].startswith("mIoU of 27 clusters: ")
-    assert len(sentences) == 4  # the hungarian mapping is told in its table alone
+    points = f"{100 * (trained - untrained):.1f} clean, "
+    assert sentences[1].startswith(f"Linear mIoU, trained: better than untrained (+{points}")
+    assert sentences[2].startswith("Linear mIoU, points that changed pictures cost: −")
+    assert sentences[3].startswith("mIoU of 27 clusters: ")
+    assert len(sentences) == 6  # the hungarian mapping is told in its table alone
 
 
 def test_a_baseline_that_does_as_well_is_named(tmp_path):
@@ -125,7 +126,7 @@ def test_a_baseline_that_does_as_well_is_named(tmp_path):
     swapped = {(other.get(name, name), condition): found for (name, condition), found in CONFUSIONS.items()}
     write_run(tmp_path / "run", evaluations={"linear": evaluation("linear", {}, confusions=swapped)})
     (loaded,) = load_runs([tmp_path / "run"])
-    assert "Untrained does as well or better." in summary(loaded, groups([loaded])[0])[0]
+    assert "Not better than untrained (−" in summary(loaded, groups([loaded])[0])[1]
 
 
 def test_an_encoder_from_other_data_is_told(tmp_path):
