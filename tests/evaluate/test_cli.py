@@ -183,10 +183,10 @@ def test_pictures_of_another_size_have_entries_of_their_own(vice_eval, options, 
 
 def test_networks_of_others_are_evaluated_as_ours(vice_eval, options, tmp_path):
     assert vice_eval("linear", "torchvision/resnet18", *options, "--output-stride=8")[0] == 2  # cannot be dilated
-    sizes = {"all": (4, 960), "last": (32, 512)}
+    sizes = {"all": (4, 600), "last": (32, 368)}
     for levels, size in sizes.items():
         words = ["--run-dir", tmp_path / levels, "--levels", levels]
-        code, _, err = vice_eval("linear", "timm/resnet18", *options, *words)
+        code, _, err = vice_eval("linear", "timm/regnetx_002", *options, *words)
         assert (code, err) == (0, "")
         results = read_results(tmp_path / levels)
         assert (results.encoder.kind, results.encoder.levels, results.training) == ("timm", levels, None)
@@ -194,7 +194,7 @@ def test_networks_of_others_are_evaluated_as_ours(vice_eval, options, tmp_path):
         entry = results.evaluations["linear"]
         assert list(entry.encoders) == ["untrained", "colour + position", "colour"]
         assert entry.compared["untrained"].standardised == (levels == "all")
-    refused(vice_eval("linear", "timm/resnet18", *options, "--run-dir", tmp_path / "last"), "last map")
+    refused(vice_eval("linear", "timm/regnetx_002", *options, "--run-dir", tmp_path / "last"), "last map")
 
 
 def test_a_reduced_backbone_stands_beside_its_random_twin(vice_eval, options, pretrained, tmp_path):

@@ -47,14 +47,15 @@ def test_entries_are_added_and_replaced(tmp_path):
 
 
 def test_a_record_from_before_roles_and_levels_is_read(tmp_path):
-    path = add(tmp_path, encoder=encoder(), evaluations={"linear": evaluation()})
+    ref = encoder().model_copy(update={"views_seen": 5})
+    path = add(tmp_path, encoder=ref, evaluations={"linear": evaluation()})
     content = json.loads(path.read_text(encoding="utf-8"))
     for part, names in ((content["encoder"], ("levels", "dims")), (content["evaluations"]["linear"], NEW)):
         for name in names:
             del part[name]
     path.write_text(json.dumps(content), encoding="utf-8")
     there = read_results(tmp_path)
-    assert there.evaluations == {"linear": evaluation()} and there.encoder == encoder()
+    assert there.evaluations == {"linear": evaluation()} and there.encoder == ref
     assert write_report([tmp_path], tmp_path / "report.html").is_file()
 
 

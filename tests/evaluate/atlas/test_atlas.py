@@ -69,13 +69,13 @@ def test_concepts_of_training_and_nearest_regions(vice_eval, scene_shards, check
 
 def test_an_encoder_without_concepts_has_its_regions_clustered(vice_eval, scene_shards, tmp_path):
     shards = ["--val", scene_shards["val"], "--run-dir", tmp_path]
-    assert vice_eval("atlas", "timm/resnet18", *shards, "--k=5", "--examples=3")[0] == 0
+    assert vice_eval("atlas", "timm/regnetx_002", *shards, "--dims=8", "--k=5", "--examples=3")[0] == 0
     (found,) = read_results(tmp_path).atlases.values()
     assert len(found.concepts) == 5 and found.settings["concepts"] == "k-means of regions"
     assert all(1 <= len(concept.regions) <= 3 for concept in found.concepts)
-    assert (found.settings["encoder"]["levels"], found.settings["encoder"]["dim"]) == ("all", 960)
+    assert (found.settings["encoder"]["levels"], found.settings["encoder"]["dim"]) == ("all", 8)
     assert found.settings["encoder"]["fitted_on"]["shards"] == Shards(scene_shards["val"]).fingerprint
-    code, _, err = vice_eval("atlas", "timm/resnet18", *shards, "--k=99999")
+    code, _, err = vice_eval("atlas", "timm/regnetx_002", *shards, "--dims=8", "--k=99999")
     assert code == 2 and "99999 clusters asked of" in err and err.count("\n") == 1
 
 
