@@ -59,7 +59,7 @@ def embed(
         typer.Option(
             help="Maps of timm's and torchvision's networks: all, raw (not standardised: there are no train pictures "
             "here), upsampled to the finest stride and concatenated; or the last one.",
-            show_default="last",
+            show_default="last; all with --regions",
         ),
     ] = None,
     output_stride: OutputStride = 32,
@@ -67,7 +67,7 @@ def embed(
 ) -> None:
     """Write embedding maps of any pictures, or one vector per region of shards. Run it again to resume."""
     if levels is None and encoder.startswith(BACKBONES):
-        levels = "last"
+        levels = "last" if regions is None else "all"
     embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels)
     if regions is not None:
         _embed_regions(encoder, source, out, regions, embedding, form, dtype)
