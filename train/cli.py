@@ -98,7 +98,7 @@ def launch_command(
 
 def _with_defaults(shards: str, run_dir: Path, overrides: list[str]) -> TrainConfig:
     """The preset for this machine with a region layer that the shards have; says what was chosen."""
-    preset = default_preset()
+    preset = default_preset(overrides)
     config, regions = with_stored_layer(preset, overrides, Shards(shards))
     if _is_first():
         print(f"preset {preset}, {regions} (vice-train presets lists the others)")

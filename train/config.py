@@ -18,6 +18,10 @@ WEIGHT_DECAYS = {"lars": 1e-6, "adamw": 0.01}
 """Default weight decay of each optimiser."""
 
 
+GIVE_TEACHER = "make vectors with vice-eval embed ENCODER SHARDS VECTORS --regions LAYER, and give teacher=VECTORS"
+"""What to do where a teacher is missing."""
+
+
 class ModelConfig(StrictModel):
     """Encoder and decoder."""
 
@@ -38,6 +42,8 @@ class ModelConfig(StrictModel):
     start: Literal["random", "encoder"] = "random"
     """`encoder`: at step 0 the embedding is a linear map of the encoder's standardised maps, fitted to the teacher's
     vectors or, without a teacher, their principal components; the decoder's part starts at zero."""
+    frozen_levels: int = Field(default=0, ge=0, le=3)
+    """Maps of the encoder, the finest first, whose weights stay as they came: faster steps."""
     freeze_batch_norm: bool = False
     """Keep the encoder's batch norms at the statistics that its weights came with."""
     activation_checkpointing: bool = False
@@ -153,32 +159,31 @@ class TrainConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _terms_can_work(self) -> Self:
-        active = {name: section for name, section in self.loss_sections.items() if section.weight > 0}
-        if not active:
+    def _some_term_counts(self) -> Self:
+        if not any(section.weight > 0 for section in self.loss_sections.values()):
             raise ValueError(f"'losses': every weight is 0; raise one of {', '.join(LOSSES)}")
-        try:
-            for name, section in active.items():
-                LOSSES[name].check(section, self)
-        except InputError as error:
-            raise ValueError(f"'{error.where}': {error.what}; {error.hint}") from None
         return self
 
-    @model_validator(mode="after")
-    def _source_is_there(self) -> Self:
-        if not self.assigns:
-            return self
-        if self.assignment.source == "ema" and not self.ema_decay:
-            raise ValueError("'assignment.source': ema needs an average; set ema_decay, as in ema_decay=0.996")
-        if self.assignment.source == "teacher" and self.teacher is None:
-            raise ValueError(
-                "'assignment.source': there is no teacher; give teacher=VECTORS of vice-eval embed --regions"
-            )
-        if self.assignment.source == "teacher" and self.model.start != "encoder":
-            raise ValueError(
-                "'assignment.source': teacher needs model.start=encoder, which fits the concepts to the teacher"
-            )
-        return self
+    def check_terms(self) -> None:
+        """Refuse loss terms and a source of assignments that lack what they need; presets may leave a teacher open.
+
+        Raises:
+            InputError: names the setting.
+        """
+        for name, section in self.loss_sections.items():
+            if section.weight > 0:
+                LOSSES[name].check(section, self)
+        source = self.assignment.source
+        if not self.assigns or source == "student":
+            return
+        where = f"assignment.source={source}"
+        if source == "ema" and not self.ema_decay:
+            raise InputError("no moving average is kept", where=where, hint="set ema_decay, as in ema_decay=0.996")
+        if source == "teacher" and self.teacher is None:
+            raise InputError("there is no teacher", where=where, hint=GIVE_TEACHER)
+        if source == "teacher" and self.model.start != "encoder":
+            what = "concepts are fitted to the teacher's vectors only where a run starts from its encoder"
+            raise InputError(what, where=where, hint="set model.start=encoder")
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _groups(model: RegionModel, config: TrainConfig) -> Iterator[dict[str, Any]]
         named = [
             (name, parameter)
             for name, parameter in model.named_parameters()
-            if name.startswith("dense.encoder.") == is_encoder and name != "concepts"
+            if name.startswith("dense.encoder.") == is_encoder and name != "concepts" and parameter.requires_grad
         ]
         for decayed in (True, False):
             parameters = [

@@ -81,6 +81,7 @@ class TrainState:
 
 def new_state(config: TrainConfig, shards: Shards, process: Process) -> TrainState:
     """A run before its first step, with random weights; `begin` or `restore_state` comes next."""
+    config.check_terms()
     model = build_model(config)
     loader = make_loader(config, shards, process)
     if process.device.type == "cuda" and process.world_size > 1:

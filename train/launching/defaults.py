@@ -8,16 +8,17 @@ from vice.pipeline.shards import Shards
 from vice.train.config import TrainConfig
 from vice.train.config_files import load_config
 
-CPU_PRESET, GPU_PRESET = "cpu", "gpu"
+CPU_PRESET, GPU_PRESET, DISTIL = "cpu", "gpu", "-distil"
 BF16_VIEWS_ON_CPU = 16
 """Views a process must have in a step for bf16 to be faster than float32 on a CPU that has it."""
 
 
-def default_preset() -> str:
-    """`gpu` where torch sees a GPU, else `cpu`."""
+def default_preset(overrides: Sequence[str]) -> str:
+    """`gpu` where torch sees a GPU, else `cpu`; with a teacher `gpu-distil` or `cpu-distil`."""
     import torch
 
-    return GPU_PRESET if torch.cuda.is_available() else CPU_PRESET
+    preset = GPU_PRESET if torch.cuda.is_available() else CPU_PRESET
+    return f"{preset}{DISTIL}" if any(override.startswith("teacher=") for override in overrides) else preset
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -26,6 +26,7 @@ def check(config: TrainConfig, shards_dir: str, run_dir: Path, *, num_processes:
     Raises:
         InputError: the first thing that does not fit.
     """
+    config.check_terms()
     shards = Shards(shards_dir)
     if grid_cell(config.views.regions) is None:
         shards.layer_named(config.views.regions)

@@ -15,6 +15,7 @@ from vice.train.config import ModelConfig, TrainConfig
 from vice.train.network.batch_norm import freeze_batch_norms
 from vice.train.network.decoders import FPN, LEVELS, DeepLabV3Plus
 from vice.train.network.encoders import STRIDES, Encoder, build_encoder
+from vice.train.network.frozen_levels import freeze_levels
 from vice.train.network.linear_maps import LinearMaps
 from vice.train.network.pooling import RegionWeights, pool_regions
 from vice.train.network.public_weights import normalisation
@@ -42,6 +43,7 @@ class DenseModel(nn.Module):
         levels = ALL_LEVELS if from_encoder else LEVELS[config.decoder]
         self.encoder = build_encoder(config, levels)
         self.encoder.normalise_as(*normalisation(config.encoder, config.weights))
+        freeze_levels(self.encoder, config.frozen_levels)
         if config.freeze_batch_norm:
             freeze_batch_norms(self.encoder)
         self._read_by_decoder = [levels.index(level) for level in LEVELS[config.decoder]]

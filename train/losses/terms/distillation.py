@@ -39,5 +39,5 @@ class Distillation(LossTerm):
     def check(cls, settings: DistillationSettings, config: TrainConfig) -> None:
         """There must be a teacher."""
         if config.teacher is None:
-            hint = "give teacher=VECTORS, a folder of vice-eval embed --regions, or set the weight to 0"
-            raise InputError("this term needs a teacher", where="losses.distillation.weight", hint=hint)
+            hint = "make vectors with vice-eval embed ENCODER SHARDS VECTORS --regions LAYER, and give teacher=VECTORS"
+            raise InputError("there is no teacher to learn from", where="losses.distillation.weight", hint=hint)
