@@ -285,8 +285,16 @@ class TrainingCurve(StrictModel):
     steps: list[int]
     loss: list[float]
     """Mean of the logged losses since the step before."""
-    ln_num_concepts: float
-    """Loss of an encoder that tells no concept from another: a curve that stays there learns nothing."""
+    ln_num_concepts: float | None
+    """Swapped prediction of a network that tells no concept from another: a curve that stays there learns nothing.
+    None where no concepts are predicted."""
+    terms: dict[str, list[float]] = {}
+    """Each term of the loss without its weight, by its name, at the same steps; empty in older records."""
+
+    @property
+    def prediction(self) -> list[float]:
+        """What `ln_num_concepts` is compared with: swapped prediction, which is all of the loss in older records."""
+        return self.terms.get("swapped_prediction", self.loss)
 
 
 class Results(StrictModel):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -127,24 +128,35 @@ def read_curve(path: Path, *, num_concepts: int, up_to: int) -> TrainingCurve | 
 
     Lines that are not whole (a run that was killed while writing) or that lack a step or a loss are left out.
     """
-    logged = {}
+    logged: dict[int, dict[str, float]] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
             entry = json.loads(line)
-            step, loss = int(entry["step"]), float(entry["loss"])
+            step, losses = int(entry["step"]), _losses(entry)
         except (ValueError, KeyError, TypeError):
             continue
-        if step <= up_to and math.isfinite(loss):
-            logged[step] = loss  # a resumed run logs some steps again: the last one counts
+        if step <= up_to and all(map(math.isfinite, losses.values())):
+            logged[step] = losses  # a resumed run logs some steps again: the last one counts
     if not logged:
         return None
     steps = np.array(sorted(logged))
     parts = np.array_split(steps, min(CURVE_POINTS, len(steps)))
+    names = [name for name in logged[int(steps[-1])] if all(name in losses for losses in logged.values())]
+    means = {name: [float(np.mean([logged[int(step)][name] for step in part])) for part in parts] for name in names}
+    loss = means.pop("loss")
+    predicts = not means or "swapped_prediction" in means
     return TrainingCurve(
         steps=[int(part[-1]) for part in parts],
-        loss=[float(np.mean([logged[int(step)] for step in part])) for part in parts],
-        ln_num_concepts=math.log(num_concepts),
+        loss=loss,
+        ln_num_concepts=math.log(num_concepts) if predicts else None,
+        terms=means,
     )
+
+
+def _losses(entry: Mapping[str, Any]) -> dict[str, float]:
+    """The loss of a line of metrics, and its terms by name."""
+    terms = {name.removeprefix("loss/"): float(value) for name, value in entry.items() if name.startswith("loss/")}
+    return {"loss": float(entry["loss"]), **terms}
 
 
 def curve_of(run_dir: Path | None, encoder: EncoderRef) -> TrainingCurve | None:

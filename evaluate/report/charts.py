@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from vice.data_specs.results import TrainingCurve
@@ -45,8 +45,9 @@ def loss_chart(curves: Mapping[str, TrainingCurve]) -> Chart | None:
     """
     if not curves:
         return None
-    levels = sorted({curve.ln_num_concepts for curve in curves.values()})
-    heights = [*levels, *(loss for curve in curves.values() for loss in curve.loss)]
+    levels = sorted({curve.ln_num_concepts for curve in curves.values() if curve.ln_num_concepts is not None})
+    drawn = {name: (curve.steps, losses) for run, curve in curves.items() for name, losses in _drawn(run, curve)}
+    heights = [*levels, *(loss for _, losses in drawn.values() for loss in losses)]
     low, high = min(heights), max(heights)
     margin = 0.08 * (high - low) or 1.0
     low, high = low - margin, high + margin
@@ -62,16 +63,22 @@ def loss_chart(curves: Mapping[str, TrainingCurve]) -> Chart | None:
         lines=[
             Line(
                 name,
-                " ".join(
-                    f"{x(step)},{y(loss)}" for step, loss in zip(map(float, curve.steps), curve.loss, strict=True)
-                ),
+                " ".join(f"{x(step)},{y(loss)}" for step, loss in zip(map(float, steps), losses, strict=True)),
             )
-            for name, curve in curves.items()
+            for name, (steps, losses) in drawn.items()
         ],
         levels=[Tick(y(level), f"ln K = {level:.2f}") for level in levels],
         across=[Tick(x(step), f"{step:,.0f}") for step in round_values(0.0, float(last), at_most=7)],
         up=[Tick(y(loss), f"{loss:g}") for loss in round_values(low, high, at_most=6)],
     )
+
+
+def _drawn(run: str, curve: TrainingCurve) -> Iterator[tuple[str, list[float]]]:
+    """A run's lines by name: its loss, and the terms where there are several."""
+    yield run, curve.loss
+    if len(curve.terms) > 1:
+        for name, losses in curve.terms.items():
+            yield f"{run}: {name.replace('_', ' ')}", losses
 
 
 def round_values(low: float, high: float, *, at_most: int) -> list[float]:

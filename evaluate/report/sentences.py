@@ -19,7 +19,7 @@ def origin(run: Run) -> str:
         return "Region layers alone: no encoder has a part in these numbers."
     if encoder.step is None or encoder.views_seen is None:
         cells = f"{encoder.dim} values per cell of {encoder.stride} pixels"
-        return f"{described(encoder)}, {encoder.weights} weights: {cells}."
+        return f"{described(encoder)}: {cells}."
     start = f" {encoder.weights[0].upper()}{encoder.weights[1:]}." if encoder.weights else ""
     return f"Trained on {encoder.views_seen:,} views{_gap(curve)}.{start}"
 
@@ -27,8 +27,10 @@ def origin(run: Run) -> str:
 def _gap(curve: TrainingCurve | None) -> str:
     if curve is None:
         return ""
-    gap = curve.ln_num_concepts - curve.loss[-1]
-    return f"; loss {curve.loss[-1]:.2f}, {abs(gap):.2f} {'below' if gap > 0 else 'above'} ln K"
+    if curve.ln_num_concepts is None:
+        return f"; loss {curve.loss[-1]:.2f}"
+    gap = curve.ln_num_concepts - curve.prediction[-1]
+    return f"; swapped prediction {curve.prediction[-1]:.2f}, {abs(gap):.2f} {'below' if gap > 0 else 'above'} ln K"
 
 
 def domain(run: Run, group: Group) -> str | None:
