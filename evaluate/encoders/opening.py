@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import fingerprint, sha256_file
 from vice.data_specs.results import EncoderRef
-from vice.data_specs.validation import parse
 from vice.evaluate.encoders.network import LastMap, NetworkEncoder
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.encoders.python_object import load_object
