@@ -155,7 +155,7 @@ def test_the_encoder_stays_while_it_is_frozen_and_then_moves_by_its_factor():
 def test_a_runs_encoder_is_frozen_for_its_first_steps(scene_shards):
     frozen = {"name": "adamw", "learning_rate": 1e-3, "freeze_encoder_steps": 2}
     run = new_state(tiny(optimiser=frozen, reader="plain"), Shards(scene_shards["train"]), ONE)
-    weights = [parameter for parameter in run.model.dense.encoder.parameters()]
+    weights = list(run.model.dense.encoder.parameters())
     start, moved = [weight.detach().clone() for weight in weights], []
     for _ in range(3):
         compute_gradient(run, next(run.loader))

@@ -223,7 +223,7 @@ def test_concepts_do_not_move_while_they_are_frozen_and_keep_unit_length(scene_s
 
 def test_bf16_on_the_cpu_gives_the_float32_gradient_but_for_rounding(scene_shards):
     """Assignments are k-means', whose labels do not hang on the last digit of a score as Sinkhorn's plan does."""
-    outcomes, gradients = [], []
+    outcomes, gradients, labels, weights = [], [], None, None
     for precision in ("fp32", "bf16"):
         settings = config(assignment={"method": "kmeans", "num_concepts": 8}, precision=precision)
         run = begin(scene_shards["train"], settings)
