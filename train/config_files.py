@@ -11,7 +11,7 @@ import yaml
 
 from vice.data_specs.errors import InputError
 from vice.data_specs.validation import parse
-from vice.train.config import TrainConfig
+from vice.train.config import OptimiserConfig, TrainConfig
 
 EXTENDS = "extends"
 """Key of a file: the preset, or the file beside it, whose values it changes."""
@@ -42,6 +42,8 @@ def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> TrainConf
 
 OF_OPTIMISER = frozenset({"learning_rate", "weight_decay"})
 """What belongs to one optimiser: a rate of LARS would destroy a network under AdamW."""
+DEFAULT_OPTIMISER = OptimiserConfig().name
+"""Of files that name none."""
 
 
 class _Page(NamedTuple):
@@ -102,7 +104,7 @@ def _resolve(page: _Page, below: tuple[_Page, ...]) -> dict[str, Any]:
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Nested mappings with some values changed; another optimiser inherits no rate or weight decay."""
     merged = dict(base)
-    if changes.get("name", base.get("name")) != base.get("name"):
+    if "name" in changes and changes["name"] != base.get("name", DEFAULT_OPTIMISER):
         merged = {key: value for key, value in merged.items() if key not in OF_OPTIMISER}
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)

@@ -170,13 +170,16 @@ def restore_state(state: TrainState, run_dir: Path) -> bool:
     """Resume from the run's last checkpoint; returns whether there was one.
 
     Raises:
-        InputError: the checkpoint is of another configuration or other shards; names the difference.
+        InputError: the checkpoint is of an earlier version, of another configuration or other shards; says which.
     """
     path = run_dir / CHECKPOINT_FOLDER / LAST
     if not path.exists():
         return False
     checkpoint = read_checkpoint(path)
     saved = checkpoint.state
+    if checkpoint.is_old:
+        hint = "evaluate or export it as it is, finish it with the version that started it, or use another --run-dir"
+        raise InputError("the run was started by an earlier version and cannot be resumed", where=path, hint=hint)
     changed = difference(checkpoint.config.identity, state.config.identity)
     if changed:
         hint = "use another --run-dir, or the settings that the run was started with"

@@ -29,6 +29,7 @@ def saved(folder, **model):
         "config": config.model_dump(mode="json"),
         "loader": {"shards": "abc"},
         "model": trained.state_dict(),
+        "start": None,
     }
     save_checkpoint(folder, state, keep=1)
     return folder

@@ -50,6 +50,11 @@ class Checkpoint(NamedTuple):
         return parse(TrainConfig, self.state["config"], where=self.path)
 
     @property
+    def is_old(self) -> bool:
+        """Whether it was written by an earlier version: it can be evaluated and exported, but not resumed."""
+        return self.state["version"] in OLD_VERSIONS
+
+    @property
     def start(self) -> Start | None:
         """What was fitted at step 0; None for runs that did not start from their encoder."""
         saved = self.state["start"]

@@ -102,7 +102,9 @@ def _signs(config: TrainConfig, num_steps: int) -> dict[str, Sign]:
     signs = {
         "regions": Sign(_without_regions, 0, lambda line: _words_without_regions(line, config)),
         "spread": Sign(_alike, start, lambda line: _words_alike(line, config)),
-        "rank": Sign(lambda line, _: _low_rank(line, config), start, lambda line: _words_low_rank(line, config)),
+        "rank": Sign(
+            lambda line, covered: _low_rank(line, covered, config), start, lambda line: _words_low_rank(line, config)
+        ),
     }
     if config.assigns:
         signs["usage"] = Sign(
@@ -120,14 +122,20 @@ def _alike(line: Line, _: int) -> bool:
     return line["embedding_spread"] is not None and line["embedding_spread"] < LEAST_SPREAD
 
 
-def _low_rank(line: Line, config: TrainConfig) -> bool:
+def _low_rank(line: Line, covered: int, config: TrainConfig) -> bool:
+    """Few steps have few regions: they cannot fill more dimensions than that."""
+    reachable = min(config.model.embedding_dim, _num_regions(line, covered, config))
     least = max(LEAST_RANK, LEAST_RANK_SHARE * config.model.embedding_dim)
-    return line["effective_rank"] is not None and line["effective_rank"] < min(least, config.model.embedding_dim / 2)
+    return line["effective_rank"] is not None and line["effective_rank"] < min(least, reachable / 2)
+
+
+def _num_regions(line: Line, covered: int, config: TrainConfig) -> float:
+    return line["regions_per_picture"] * config.global_batch * covered
 
 
 def _few_concepts(line: Line, covered: int, config: TrainConfig) -> bool:
     """Few steps have few regions: they cannot use more concepts than that."""
-    regions = line["regions_per_picture"] * config.global_batch * covered
+    regions = _num_regions(line, covered, config)
     reachable = min(config.assignment.num_concepts, regions)
     return regions > 0 and line["concepts_used"] < max(LEAST_USAGE * reachable, LEAST_CONCEPTS)
 

@@ -9,6 +9,7 @@ import math
 import resource
 import sys
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -48,9 +49,10 @@ class Meter:
         for name, value in outcome.terms.items():
             self._terms[name] = self._terms.get(name, 0) + value.detach().double()
         self._predicted.index_add_(0, outcome.predicted, torch.ones_like(outcome.predicted))
-        vectors = F.normalize(outcome.embeddings.float(), dim=1)
+        # float32 sums of equal directions leave a variance in all others, which together look like a rank
+        vectors = F.normalize(outcome.embeddings.double(), dim=1)
         self._products += vectors.T @ vectors
-        self._vector_sums.append(torch.cat([vectors.sum(0), vectors.new_full((1,), len(vectors))]).double())
+        self._vector_sums.append(torch.cat([vectors.sum(0), vectors.new_full((1,), len(vectors))]))
         self._steps += 1
         self._pictures += batch.images.shape[1]
         self._pixels += batch.masked.numel()
@@ -104,7 +106,7 @@ class Meter:
         self._sums = torch.zeros(4, dtype=torch.float64, device=self._device)
         self._terms: dict[str, Tensor] = {}
         self._predicted = torch.zeros(self._num_concepts, dtype=torch.int64, device=self._device)
-        self._products = torch.zeros(self._dim, self._dim, device=self._device)
+        self._products = torch.zeros(self._dim, self._dim, dtype=torch.float64, device=self._device)
         self._vector_sums: list[Float[Tensor, " d+1"]] = []
         self._steps = self._pictures = self._pixels = self._num_views = 0
         self._wait, self._since = 0.0, time.perf_counter()
@@ -135,7 +137,7 @@ def effective_rank(products: Float[Tensor, "d d"], sums: Float[Tensor, " d+1"]) 
     all of them lie on a line, however far apart, which `embedding_spread` does not see.
 
     Args:
-        products: Σ z zᵀ over the regions of all processes and steps.
+        products: Σ z zᵀ over the regions of all processes and steps, in float64.
         sums: Σ z, and last their number.
 
     Returns:
@@ -145,8 +147,8 @@ def effective_rank(products: Float[Tensor, "d d"], sums: Float[Tensor, " d+1"]) 
     if total < 2:
         return None
     mean = sums[:-1] / total
-    values = torch.linalg.eigvalsh(products.double() / total - mean[:, None] * mean).clamp_min(0).sqrt()
-    # float32 sums leave this much of a variance of zero
+    values = torch.linalg.eigvalsh(products / total - mean[:, None] * mean).clamp_min(0).sqrt()
+    # embeddings of the same content differ by this much, which is no dimension
     values = torch.where(values > 1e-3, values, 0)
     if not values.any():
         return 0.0
@@ -157,6 +159,8 @@ def peak_memory(device: torch.device) -> float:
     """Most memory since the process began, in GiB: torch's tensors on a GPU, the process's resident memory without."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    # the peak is in KiB on Linux, in bytes on macOS
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
+    # Linux's getrusage counts what the process that started this one had
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 2**20

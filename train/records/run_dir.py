@@ -15,6 +15,7 @@ from vice.data_specs.fingerprint import difference
 from vice.data_specs.validation import parse
 from vice.train.config import TrainConfig
 from vice.train.records.failure import FAILURE_FILE
+from vice.train.records.upgrade import upgraded_config
 
 CONFIG_FILE = "config.json"
 CHECKPOINT_FOLDER = "checkpoints"
@@ -36,7 +37,7 @@ def read_run_config(run_dir: Path) -> TrainConfig:
         raise InputError("not a run", where=run_dir, hint="start one with vice-train launch") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise InputError("not readable as JSON", where=path, hint="use another --run-dir") from None
-    return parse(TrainConfig, data, where=path)
+    return parse(TrainConfig, upgraded_config(data) if isinstance(data, dict) else data, where=path)
 
 
 def with_run_precision(config: TrainConfig, run_dir: Path) -> TrainConfig:

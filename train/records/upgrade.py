@@ -20,8 +20,9 @@ def upgraded_config(config: dict[str, Any]) -> dict[str, Any]:
     """A resolved configuration with every setting where it is now; today's is returned as it is."""
     config = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
     for (section, name), path in _MOVED.items():
-        if name in config.get(section, {}):
-            _put(config, path, config[section].pop(name))
+        settings = config.get(section)
+        if isinstance(settings, dict) and name in settings:
+            _put(config, path, settings.pop(name))
     return config
 
 

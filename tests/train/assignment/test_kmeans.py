@@ -7,9 +7,9 @@ from torch import nn
 
 from vice.data_specs.errors import InputError
 from vice.pipeline.shards import Shards
-from vice.train.assignment.method import FirstView
-from vice.train.assignment.offline_kmeans import KMeansAssignment, RegionsOfStep
-from vice.train.config import AssignmentConfig, TrainConfig
+from vice.train.assignment.method import MethodContext, RegionsOfStep, Views
+from vice.train.assignment.methods.kmeans import KMeansAssignment, KMeansSettings
+from vice.train.config import TrainConfig
 from vice.train.distributed import Process
 from vice.train.loop import train
 from vice.train.records.checkpoint import read_checkpoint
@@ -30,8 +30,15 @@ def regions_of(first_step):
 
 def assignment(num_concepts=3):
     concepts = nn.Parameter(torch.randn(num_concepts, 3, generator=torch.Generator().manual_seed(0)))
-    config = AssignmentConfig(num_concepts=num_concepts)
-    return KMeansAssignment(config, concepts, ONE, seed=0, steps_per_epoch=2, regions_of=regions_of), concepts
+    settings = TrainConfig(name="offline", assignment={"num_concepts": num_concepts})
+    context = MethodContext(settings, concepts, ONE, steps_per_epoch=2, regions_of=regions_of)
+    return KMeansAssignment(KMeansSettings(), context), concepts
+
+
+def views_of(embeddings, concepts, positions, ids):
+    """One view's regions, as a step gives them to the method."""
+    scores = (embeddings @ concepts.T).detach()
+    return Views(embeddings[None], scores[None], concepts.detach(), torch.tensor(positions), torch.tensor(ids))
 
 
 def test_regions_get_the_nearest_centroid_of_the_epoch():
@@ -44,11 +51,11 @@ def test_regions_get_the_nearest_centroid_of_the_epoch():
         fitted = concepts.detach().clone()
         for step, made in zip((first, first + 1), regions_of(first), strict=True):
             offline.begin_step(step)
-            embeddings = torch.stack([F.pad(made.embeddings[3:], (0, 0, 0, 1)), made.embeddings[:3]])
-            usable = torch.tensor([[True, True, False], [True, False, True]])
-            positions = torch.tensor([0, 1]) + 2 * step
-            assigned = offline.assign(FirstView(embeddings, embeddings @ concepts.T, usable, positions))
-            expected = (embeddings[usable] @ fitted.T).argmax(1)
+            # both regions of picture 0, and of picture 1 the first and the last of three
+            embeddings = made.embeddings[[3, 4, 0, 2]]
+            positions = [position + 2 * step for position in (0, 0, 1, 1)]
+            (assigned,) = offline.assign(views_of(embeddings, concepts, positions, [0, 1, 0, 2]))
+            expected = (embeddings @ fitted.T).argmax(1)
             assert assigned.argmax(1).tolist() == expected.tolist()
             assert (assigned.sum(1) == 1).all() and ((assigned == 0) | (assigned == 1)).all()
         assert torch.equal(concepts, fitted)
@@ -60,9 +67,9 @@ def test_the_state_holds_the_epochs_labels():
     other, others_concepts = assignment()
     others_concepts.data.copy_(concepts)
     other.load_state_dict(offline.state_dict())
-    other._regions_of = None  # nothing is clustered again in the middle of an epoch
+    other.context = other.context._replace(regions_of=None)  # nothing is clustered again in the middle of an epoch
     other.begin_step(1)
-    view = FirstView(torch.zeros(1, 3, 3), torch.zeros(1, 3, 3), torch.ones(1, 3).bool(), torch.tensor([3]))
+    view = views_of(torch.zeros(3, 3), concepts, [3, 3, 3], [0, 1, 2])
     assert torch.equal(other.assign(view), offline.assign(view))
 
 

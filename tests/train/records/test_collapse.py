@@ -14,9 +14,11 @@ from vice.train.records.collapse import CollapseWatch, warm_up_steps
 
 HEALTHY = {
     "loss": 4.4,
+    "loss/swapped_prediction": 4.4,
     "ln_k": 4.852,
     "concepts_used": 90.0,
     "embedding_spread": 0.9,
+    "effective_rank": 30.0,
     "regions_per_picture": 40.0,
     "pictures_without_regions": 0.0,
 }
@@ -42,9 +44,11 @@ def test_a_healthy_run_gives_no_warning():
     ("changes", "step", "words"),
     [
         ({"embedding_spread": 0.003}, 120, "alike (spread 0.003; 0 is collapse): lower optimiser.learning_rate"),
-        ({"concepts_used": 3.2}, 120, "few concepts (as many as 3.2 of 128 used evenly)"),
-        ({"loss": 4.83}, 220, "no better than guessing (ln K = 4.852, 100% of it)"),
-        ({"loss": 9.0}, 220, "no better than guessing (ln K = 4.852, 185% of it)"),
+        ({"concepts_used": 3.2}, 120, "only about 3.2 of 128 concepts are predicted: lower optimiser.learning_rate"),
+        ({"effective_rank": 1.0}, 120, "the embeddings fill only 1.0 of 128 dimensions: lower optimiser.learning_rate"),
+        ({"effective_rank": 3.5}, 120, "the embeddings fill only 3.5 of 128 dimensions"),
+        ({"loss/swapped_prediction": 4.83}, 220, "no better than guessing (ln K = 4.852, 100% of it)"),
+        ({"loss/swapped_prediction": 9.0}, 220, "no better than guessing (ln K = 4.852, 185% of it)"),
         ({"pictures_without_regions": 0.7}, 30, "70% of the pictures have no region that counts"),
     ],
 )
@@ -64,13 +68,15 @@ def test_one_odd_line_says_nothing_and_many_steps_are_needed_where_every_one_is_
 def test_few_regions_cannot_use_many_concepts():
     few = {"regions_per_picture": 2.0, "concepts_used": 7.0}
     assert said(settings(), few, every=1) == []  # 7 of 8 regions' concepts
-    assert "few concepts" in said(settings(), few, every=10)[0][1]  # 7 of 80
+    assert "only about 1.2 of 128" in said(settings(), {**few, "concepts_used": 1.2}, every=10)[0][1]
+    assert "only about 3.0 of 128" in said(settings(), {"concepts_used": 3.0})[0][1]
     assert said(settings(assignment={"num_concepts": 8}), {"concepts_used": 3.0}) == []
     assert said(settings(assignment={"num_concepts": 8}), {"concepts_used": 1.2}) != []
 
 
 def test_nothing_is_said_of_embeddings_while_no_picture_has_regions():
-    nothing = {"pictures_without_regions": 1.0, "embedding_spread": None, "loss": 0.0, "concepts_used": 1.0}
+    nothing = {"pictures_without_regions": 1.0, "embedding_spread": None, "effective_rank": None}
+    nothing |= {"loss/swapped_prediction": 0.0, "concepts_used": 1.0}
     ((_, text),) = said(settings(), {**nothing, "regions_per_picture": 0.0})
     assert "100% of the pictures" in text
 
@@ -83,20 +89,29 @@ def test_warm_up_ends_with_the_last_of_its_reasons():
 
 
 def test_only_settings_that_can_help_are_named():
-    signs = {"embedding_spread": 0.0, "concepts_used": 1.0, "loss": 5.0, "pictures_without_regions": 0.9}
+    signs = {"embedding_spread": 0.0, "effective_rank": 0.0, "concepts_used": 1.0}
+    signs |= {"loss/swapped_prediction": 5.0, "pictures_without_regions": 0.9}
     offline = settings(assignment={"method": "kmeans"}, model={"centre": True}, views={"mask_share": 0.0})
     offline_words = " ".join(text for _, text in said(offline, signs))
     online_words = " ".join(text for _, text in said(settings(), signs))
-    only_online = ["freeze_concepts_steps", "epsilon", "queue_length", "sinkhorn_iterations", "centre", "mask_share"]
+    only_online = [
+        "freeze_concepts_steps",
+        "swav.epsilon",
+        "swav.queue_length",
+        "swav.iterations",
+        "centre",
+        "mask_share",
+    ]
     for name in only_online:
         assert name in online_words and name not in offline_words, name
-    for name in ("kmeans_restarts", "num_concepts"):
+    for name in ("kmeans.restarts", "num_concepts"):
         assert name in offline_words and name not in online_words, name
 
 
 def test_every_named_setting_exists():
     """Signs of both methods together name dotted paths of the configuration."""
-    signs = {"embedding_spread": 0.0, "concepts_used": 1.0, "loss": 5.0, "pictures_without_regions": 0.9}
+    signs = {"embedding_spread": 0.0, "effective_rank": 0.0, "concepts_used": 1.0}
+    signs |= {"loss/swapped_prediction": 5.0, "pictures_without_regions": 0.9}
     fields = settings().model_dump()
     for method in ("swav", "kmeans"):
         config = settings(assignment={"method": method}, views={"min_region_pixels": 4})
@@ -105,8 +120,10 @@ def test_every_named_setting_exists():
         paths = [word for word in candidates if word.partition(".")[0] in fields]
         assert len(paths) > 6
         for path in paths:
-            part, _, name = path.partition(".")
-            assert name in fields[part], path
+            section = fields
+            for name in path.split("."):
+                assert name in section, path
+                section = section[name]
 
 
 def warnings_of_run(shards, folder, **changes):
@@ -129,6 +146,6 @@ def test_an_absurd_learning_rate_makes_all_regions_alike(scene_shards, tmp_path)
 
 
 def test_assignments_without_any_choice_leave_the_loss_at_ln_k(scene_shards, tmp_path):
-    even = {"num_concepts": 8, "queue_length": 40, "freeze_concepts_steps": 1, "epsilon": 100.0}
+    even = {"num_concepts": 8, "swav": {"queue_length": 40, "epsilon": 100.0}, "freeze_concepts_steps": 1}
     (found,) = warnings_of_run(scene_shards["train"], tmp_path, assignment=even)
-    assert "no better than guessing (ln K = 2.079" in found and "lower assignment.epsilon (now 100)" in found
+    assert "no better than guessing (ln K = 2.079" in found and "lower assignment.swav.epsilon (now 100)" in found

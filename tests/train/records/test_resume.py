@@ -6,6 +6,7 @@ import shutil
 import pytest
 import tiny_run
 import torch
+from region_vectors import make_vectors
 
 from vice.data_specs.errors import InputError
 from vice.pipeline.shards import Shards
@@ -16,6 +17,13 @@ from vice.train.records.run_dir import open_run
 from vice.train.state import new_state
 
 ONE = Process(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def teacher(scene_shards, tmp_path_factory):
+    out = tmp_path_factory.mktemp("teacher") / "out"
+    make_vectors(Shards(scene_shards["train"]), "slic:12", out)
+    return str(out)
 
 
 def tiny(**changes):
@@ -44,6 +52,70 @@ def test_stopped_and_resumed_equals_uninterrupted(whole_run, scene_shards, tmp_p
     assert expected["loader"] == resumed["loader"]
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
+
+
+def frozen_start(**changes):
+    """The settings of a run that learns from a teacher."""
+    model = {"encoder": "regnetx_002", "decoder_channels": 64, "embedding_dim": 4, "start": "encoder"}
+    losses = {"distillation": {"weight": 1.0}, "swapped_prediction": {"weight": 0.1, "sides": "symmetric"}}
+    return {"model": model, "losses": losses, **changes}
+
+
+LEARNS = {
+    "ema": {"assignment": {"num_concepts": 8, "source": "ema", "swav": {"queue_length": 40}}, "ema_decay": 0.7},
+    "teacher": frozen_start(assignment={"num_concepts": 8, "source": "teacher", "method": "nearest"}),
+    "teacher and own regions": frozen_start(assignment={"num_concepts": 8, "swav": {"queue_length": 40}}),
+}
+
+
+def assert_same(one, other, where=""):
+    """Nested states are equal to the bit."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key, value in one.items():
+            assert_same(value, other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for number, value in enumerate(one):
+            assert_same(value, other[number], f"{where}[{number}]")
+    else:
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other, where
+
+
+@pytest.mark.parametrize("kind", LEARNS)
+def test_runs_with_an_average_or_a_teacher_resume_to_the_bit(kind, scene_shards, teacher, tmp_path):
+    """Everything in a checkpoint, where the process that resumes has nothing from the one before."""
+    given = {"teacher": teacher} if kind.startswith("teacher") else {}
+    config, shards = tiny(**LEARNS[kind], **given), Shards(scene_shards["train"])
+    train(config, shards, tmp_path / "whole", ONE)
+    (tmp_path / "stopped/checkpoints").mkdir(parents=True)
+    shutil.copy(tmp_path / "whole/checkpoints/step-00000002.pt", tmp_path / "stopped/checkpoints/last.pt")
+    train(config, shards, tmp_path / "stopped", ONE)
+    whole, stopped = (read_checkpoint(tmp_path / name / "checkpoints/last.pt").state for name in ("whole", "stopped"))
+    assert whole["step"] == 4 and ("average" in whole) == (kind == "ema")
+    assert (whole["start"] is not None) == kind.startswith("teacher")
+    assert_same(whole, stopped)
+
+
+def test_another_teacher_is_refused_when_a_run_is_resumed(scene_shards, teacher, tmp_path):
+    shards = Shards(scene_shards["train"])
+    settings = LEARNS["teacher"]
+    train(tiny(**settings, teacher=teacher, epochs=0.4), shards, tmp_path / "run", ONE)
+    moved = tmp_path / "moved"
+    shutil.copytree(teacher, moved)
+    train(tiny(**settings, teacher=str(moved), epochs=0.4), shards, tmp_path / "run", ONE)
+    make_vectors(shards, "slic:12", tmp_path / "other", name="another encoder")
+    with pytest.raises(InputError, match="teacher"):
+        train(tiny(**settings, teacher=str(tmp_path / "other"), epochs=0.4), shards, tmp_path / "run", ONE)
+
+
+def test_what_is_kept_and_shown_may_change_on_resuming(whole_run, scene_shards, tmp_path):
+    shutil.copytree(whole_run, tmp_path / "run")
+    state = train(
+        tiny(checkpoint_every=3, keep_checkpoints=1, log_every=5), Shards(scene_shards["train"]), tmp_path / "run", ONE
+    )
+    assert state.step == 4
 
 
 def test_training_moves_the_weights_and_freezes_the_concepts_first(whole_run):

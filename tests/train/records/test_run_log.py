@@ -15,11 +15,13 @@ from vice.train.records.run_log import RunLog, fitted, status
 
 LINE = {
     "loss": 4.7312,
+    "loss/swapped_prediction": 4.7312,
     "ln_k": 4.852,
     "concept_entropy": 4.55,
     "concepts_used": 94.6,
     "dead_concepts": 12,
     "embedding_spread": 0.312,
+    "effective_rank": 41.5,
     "masked_ratio": 0.1234,
     "regions_per_view": 131.4,
     "regions_per_picture": 131.4,

@@ -82,9 +82,9 @@ def test_the_runs_folder_notes_them(tmp_path):
 
 
 def test_regions_get_their_likeliest_concept():
-    assigned = torch.tensor([[0.1, 0.9], [0.6, 0.4], [0.2, 0.8]])
+    concepts, predicted = torch.tensor([1, 0, 1]), torch.zeros(3, dtype=torch.int64)
     usable = torch.tensor([[True, False], [True, True]])
-    found = concepts_of_regions(Outcome(torch.tensor(0.0), assigned, torch.zeros(3, 4), usable))
+    found = concepts_of_regions(Outcome(torch.tensor(0.0), {}, concepts, predicted, torch.zeros(3, 4), usable))
     assert found.tolist() == [[1, -1], [0, 1]]
 
 

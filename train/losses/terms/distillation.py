@@ -37,7 +37,10 @@ class Distillation(LossTerm):
 
     @classmethod
     def check(cls, settings: DistillationSettings, config: TrainConfig) -> None:
-        """There must be a teacher."""
+        """There must be a teacher, and a start that brings its vectors into the space of the embeddings."""
         if config.teacher is None:
             hint = "make vectors with vice-eval embed ENCODER SHARDS VECTORS --regions LAYER, and give teacher=VECTORS"
             raise InputError("there is no teacher to learn from", where="losses.distillation.weight", hint=hint)
+        if config.model.start != "encoder":
+            hint = "set it to encoder, which brings the teacher's vectors into the space of the embeddings"
+            raise InputError("distillation cannot start at random", where="model.start", hint=hint)
