@@ -35,9 +35,10 @@ demo: $(STAMP)  ## shard, train and evaluate generated street scenes; prints the
 	$(BIN)/vice-prep scenes $(DEMO)/pictures --seed $(SEED)
 	$(BIN)/vice-prep shard $(DEMO)/pictures/train $(DEMO)/shards/train --dataset scenes --split train --regions slic:12
 	$(BIN)/vice-prep shard $(DEMO)/pictures/val $(DEMO)/shards/val --dataset scenes --split val --regions slic:12
-	@echo "==> 2/4 training without labels"
-	$(BIN)/vice-train launch scenes-demo --shards $(DEMO)/shards/train --run-dir $(DEMO)/run
-	@echo "==> 3/4 evaluating beside the untrained network and raw colour"
+	@echo "==> 2/4 a frozen encoder's vectors of all regions, once; then training, without the scenes' labels, to see what it saw"
+	$(BIN)/vice-eval embed timm/tf_efficientnet_lite0 $(DEMO)/shards/train $(DEMO)/vectors --weights packaged --regions slic:12 --scale 2
+	$(BIN)/vice-train launch scenes-demo --shards $(DEMO)/shards/train --run-dir $(DEMO)/run teacher=$(DEMO)/vectors
+	@echo "==> 3/4 evaluating next to the frozen encoder, the network at step 0 and raw colour"
 	$(BIN)/vice-eval all $(LAST) --train $(DEMO)/shards/train --val $(DEMO)/shards/val --run-dir $(DEMO)/eval
 	$(BIN)/vice-eval atlas $(LAST) --val $(DEMO)/shards/val --run-dir $(DEMO)/eval
 	$(BIN)/vice-eval regions $(DEMO)/shards/val --run-dir $(DEMO)/eval
