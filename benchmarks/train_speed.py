@@ -3,9 +3,9 @@
     git worktree add OLD COMMIT
     python benchmarks/train_speed.py --shards FOLDER --against OLD [--rounds 5] [--core 1]
 
-Both train the network that `camvid-cpu` had at first (RegNetX-200MF from random weights, FPN, two views of 96² of each of
-four pictures) by AdamW, in processes of their own, with loader, assignment, loss and update; and this checkout trains it
-with more pictures per step too. A round is 60 steps after 20 that do not count; medians over rounds, and the ratio.
+Both train the network that `camvid-cpu` had at first (RegNetX-200MF from random weights, FPN, two views of 96² of each
+of four pictures) by AdamW, in processes of their own, with loader, assignment, loss and update; this checkout also
+trains it with more pictures per step. A round is 60 steps after 20 that do not count; medians over rounds, and ratios.
 FOLDER holds shards with the layer slic:20.
 """
 
