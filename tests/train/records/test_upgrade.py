@@ -112,6 +112,6 @@ def test_its_run_is_known_and_not_resumed(old_run, settings, scene_shards):
     assert read_run_config(folder).assignment == settings.assignment
     check_run(folder, read_run_config(folder))
     with pytest.raises(
-        InputError, match="started by an earlier version and cannot be resumed: .*evaluate or export it"
+        InputError, match=r"started by an earlier version and cannot be resumed: .*evaluate or export it"
     ):
         train(read_run_config(folder), Shards(scene_shards["train"]), folder, ONE)
