@@ -87,21 +87,21 @@ def test_a_folder_that_holds_no_vectors_is_refused(refused, tmp_path):
     [
         (
             {"assignment": assignment(source="teacher"), "model": MODEL},
-            "there is no teacher: assignment.source=teacher; ",
+            "there is no teacher: assignment.source=teach",
         ),
         ({"assignment": assignment(source="teacher"), "teacher": "x"}, "source=teacher; set model.start=encoder"),
         (
             {"losses": {"distillation": {"weight": 1.0}}, "teacher": "x"},
-            "distillation cannot start at random: model.st",
+            "distillation cannot start at random: model",
         ),
         (
             {"losses": {"distillation": {"weight": 1.0}}, "model": MODEL},
-            "there is no teacher to learn from: losses.dist",
+            "there is no teacher to learn from: losses.",
         ),
         ({"assignment": assignment(source="ema")}, "assignment.source=ema; set ema_decay, as in ema_decay=0.996"),
         (
             {"views": {"num_views": 1, "size": 64, "regions": "slic:12"}},
-            "swapped prediction needs two views: views.num_",
+            "swapped prediction needs two views: views",
         ),
     ],
 )

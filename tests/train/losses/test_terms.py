@@ -90,7 +90,7 @@ def test_an_unknown_term_is_one_line_with_the_choices():
     [
         (
             "losses.swapped_prediction.weight=0",
-            r"'losses': every weight is 0; raise one of distillation, swapped_predi",
+            r"'losses': every weight is 0; raise one of distillation, swapped",
         ),
         ("losses.distillation.weight=-1", r"'losses.distillation.weight': .*greater than or equal to 0"),
     ],
