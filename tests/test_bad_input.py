@@ -23,8 +23,10 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def launch(shards, run_dir, *overrides, preset="scenes-demo"):
-    return fails("vice-train", "launch", preset, "--shards", shards, "--run-dir", run_dir, *overrides)
+def launch(shards, run_dir, *overrides, preset="cpu"):
+    """The one line of a launch that must fail, whether packaged weights are installed or not."""
+    weights = "model.weights=none"
+    return fails("vice-train", "launch", preset, weights, "--shards", shards, "--run-dir", run_dir, *overrides)
 
 
 def test_sources_that_are_none(tmp_path):
@@ -68,6 +70,14 @@ def test_wrong_keys_and_layers_of_a_run(scene_shards, tmp_path):
     assert "unknown setting 'views.zise' (choices: " in launch(shards, run_dir, "views.zise=3")
     assert "stored: slic:12, slic:20" in launch(shards, run_dir, "views.regions=slic:31")
     assert "7000 concepts cannot be filled by the" in launch(shards, run_dir, "assignment.num_concepts=7000")
+    assert "concepts are frozen for 999 steps, and the run has" in launch(
+        shards, run_dir, "assignment.freeze_concepts_steps=999", "epochs=9"
+    )
+    assert "no assignment method is called 'swaw' (choices: kmeans, nearest, swav)" in launch(
+        shards, run_dir, "assignment.method=swaw"
+    )
+    assert "there is no teacher to learn from" in launch(shards, run_dir, preset="scenes-demo")
+    assert "vice-eval embed" in launch(shards, run_dir, f"teacher={tmp_path}")
     assert "no such file of weights" in launch(shards, run_dir, "--weights", tmp_path / "none.pth")
     assert "global batch" in launch(shards, run_dir, "global_batch=3", "--nproc", "2")
     assert not run_dir.exists()

@@ -27,7 +27,8 @@ def test_the_first_argument_is_a_preset_unless_it_is_a_change():
 def test_the_preset_is_the_machines(monkeypatch):
     for there, name in ((True, "gpu"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert default_preset() == name
+        assert default_preset(["epochs=2"]) == name
+        assert default_preset(["epochs=2", "teacher=vectors"]) == f"{name}-distil"
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_the_users_choice_stands_and_is_refused_later(other_shards):
 
 def test_a_launch_without_a_preset_says_what_it_chose(other_shards, tmp_path, monkeypatch, capsys):
     """With camvid-cpu in the place of the machine's preset."""
-    monkeypatch.setattr(cli, "default_preset", lambda: "camvid-cpu")
+    monkeypatch.setattr(cli, "default_preset", lambda overrides: "camvid-cpu")
     config = cli._with_defaults(other_shards.address, tmp_path / "run", ["epochs=3"])
     assert (config.name, config.epochs, config.views.regions) == ("camvid-cpu", 3, "slic:10")
     chosen, advice = capsys.readouterr().out.splitlines()
@@ -65,7 +66,7 @@ def test_a_launch_without_a_preset_says_what_it_chose(other_shards, tmp_path, mo
 
 
 def test_only_the_first_process_says_it(other_shards, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "default_preset", lambda: "camvid-cpu")
+    monkeypatch.setattr(cli, "default_preset", lambda overrides: "camvid-cpu")
     monkeypatch.setenv("RANK", "1")
     cli._with_defaults(other_shards.address, tmp_path / "run", [])
     assert capsys.readouterr().out == ""

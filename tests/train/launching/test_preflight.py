@@ -44,7 +44,7 @@ def refused(checked):
 
 
 def assignment(**changes):
-    return {"num_concepts": 8, "swav": {"queue_length": 40}, **changes}
+    return {"num_concepts": 8, "swav": {"queue_length": 40}, "freeze_concepts_steps": 1, **changes}
 
 
 def test_the_tiny_run_is_accepted(checked):
@@ -85,15 +85,33 @@ def test_a_folder_that_holds_no_vectors_is_refused(refused, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"assignment": assignment(source="teacher"), "model": MODEL}, "there is no teacher; give teacher=VECTORS"),
-        ({"assignment": assignment(source="teacher"), "teacher": "x"}, "teacher needs model.start=encoder"),
-        ({"losses": {"distillation": {"weight": 1.0}}, "teacher": "x"}, "'model.start': distillation cannot start at"),
-        ({"assignment": assignment(source="ema")}, "ema needs an average; set ema_decay, as in ema_decay=0.996"),
+        (
+            {"assignment": assignment(source="teacher"), "model": MODEL},
+            "there is no teacher: assignment.source=teach",
+        ),
+        ({"assignment": assignment(source="teacher"), "teacher": "x"}, "source=teacher; set model.start=encoder"),
+        (
+            {"losses": {"distillation": {"weight": 1.0}}, "teacher": "x"},
+            "distillation cannot start at random: model",
+        ),
+        (
+            {"losses": {"distillation": {"weight": 1.0}}, "model": MODEL},
+            "there is no teacher to learn from: losses.",
+        ),
+        ({"assignment": assignment(source="ema")}, "assignment.source=ema; set ema_decay, as in ema_decay=0.996"),
+        (
+            {"views": {"num_views": 1, "size": 64, "regions": "slic:12"}},
+            "swapped prediction needs two views: views",
+        ),
     ],
 )
-def test_sources_that_are_not_there_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        tiny(**changes)
+def test_terms_and_sources_that_lack_what_they_need_are_refused(refused, changes, message):
+    assert message in refused(**changes)
+
+
+def test_a_source_is_not_asked_for_what_no_term_needs(checked, teacher):
+    losses = {"distillation": {"weight": 1.0}, "swapped_prediction": {"weight": 0.0}}
+    checked(assignment=assignment(source="ema"), losses=losses, teacher=teacher, model=MODEL)
 
 
 def test_kmeans_of_another_source_is_refused(refused):

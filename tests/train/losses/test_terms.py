@@ -86,17 +86,32 @@ def test_an_unknown_term_is_one_line_with_the_choices():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("override", "message"),
     [
-        (["losses.swapped_prediction.weight=0"], r"'losses': every weight is 0; raise one of distillation, swapped_"),
-        (["losses.distillation.weight=1"], r"'losses.distillation.weight': this term needs a teacher; .*teacher=VECTO"),
-        (["views.num_views=1"], r"'views.num_views=1': swapped prediction needs two views; .*raise it to 2"),
-        (["losses.distillation.weight=-1"], r"'losses.distillation.weight': .*greater than or equal to 0"),
+        (
+            "losses.swapped_prediction.weight=0",
+            r"'losses': every weight is 0; raise one of distillation, swapped",
+        ),
+        ("losses.distillation.weight=-1", r"'losses.distillation.weight': .*greater than or equal to 0"),
     ],
 )
-def test_terms_that_cannot_work_are_one_line(overrides, message):
+def test_weights_that_cannot_work_are_one_line(override, message):
     with pytest.raises(InputError, match=message) as caught:
-        tiny_overrides(*overrides)
+        tiny_overrides(override)
+    assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["losses.distillation.weight=1"], r"no teacher to learn from: losses.distillation.weight; .*teacher=VECTORS"),
+        (["losses.distillation.weight=1", "teacher=x"], r"distillation cannot start at random: model.start; set it to"),
+        (["views.num_views=1"], r"swapped prediction needs two views: views.num_views=1; raise it to 2"),
+    ],
+)
+def test_terms_that_lack_what_they_need_are_one_line(overrides, message):
+    with pytest.raises(InputError, match=message) as caught:
+        tiny_overrides(*overrides).check_terms()
     assert "\n" not in caught.value.line()
 
 
@@ -105,11 +120,12 @@ def test_the_other_terms_need_no_second_view_or_teacher():
     only_distillation = {"distillation": {"weight": 1.0}, "swapped_prediction": {"weight": 0.0}}
     start = {"encoder": "regnetx_002", "decoder_channels": 64, "embedding_dim": 16, "start": "encoder"}
     config = tiny(views=one_view, losses=only_distillation, teacher="vectors", model=start)
+    config.check_terms()
     assert not config.assigns
-    tiny(losses={"distillation": {"weight": 0.0}})
+    tiny(losses={"distillation": {"weight": 0.0}}).check_terms()
 
 
 def tiny_overrides(*overrides):
     from vice.train.config_files import load_config
 
-    return load_config("camvid-cpu", overrides)
+    return load_config("cityscapes-low", overrides)

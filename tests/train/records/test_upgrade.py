@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import tiny_run
 import torch
@@ -97,7 +98,10 @@ def test_it_is_evaluated_and_exported(old_run, settings, scene_shards, tmp_path,
 
     monkeypatch.setattr(export, "_write_onnx", lambda path, model: path.touch())
     folder, model = old_run
-    assert open_encoder(str(folder / "checkpoints" / "last.pt")) is not None
+    opened = open_encoder(str(folder), device=torch.device("cpu"))
+    assert opened.ref.step == 2 and "trained" in {one.name for one in opened.compared}
+    maps = opened.encoder.embed(np.zeros((1, 64, 64, 3), np.uint8))
+    assert maps.shape == (1, 16, 16, 16) and np.isfinite(maps).all()
     export_run(folder, tmp_path / "out")
     description = json.loads((tmp_path / "out/model.json").read_text())
     # as an export of that time describes its run
