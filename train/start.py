@@ -42,7 +42,7 @@ class Standardised(NamedTuple):
     mean: Float[Tensor, " t"]
     deviation: Float[Tensor, " t"]
     components: Float[Tensor, "d t"]
-    """Principal directions, the largest variance first; orthonormal rows, each with its largest part positive."""
+    """Principal directions, the largest variance first; orthogonal rows, of length 1 without whitening."""
 
     def apply(self, vectors: Float[Tensor, "*n t"]) -> Float[Tensor, "*n d"]:
         """Reduced vectors of unit length."""
@@ -99,13 +99,13 @@ def fit_start(pictures: Iterator[PictureRegions], config: TrainConfig) -> Start:
     inputs = (own - mean) / deviation
     if teacher is None:
         _check_dims(dim, own.shape[1], "the encoder's maps together have", "take a larger encoder, or lower it")
-        reduced, weight, bias = None, _components(inputs, dim), np.zeros(dim)
+        reduced, weight, bias = None, _components(inputs, dim, config.model.whitening), np.zeros(dim)
         targets = _unit_length(inputs @ weight.T)
     else:
         _check_dims(dim, teacher.shape[1], "the teacher's vectors have", "lower it, or embed with a larger --dims")
         of_teacher = _moments(teacher)
         standardised = (teacher - of_teacher[0]) / of_teacher[1]
-        components = _components(standardised, dim)
+        components = _components(standardised, dim, config.model.whitening)
         reduced = Standardised(*(_tensor(part) for part in (*of_teacher, components)))
         targets = _unit_length(standardised @ components.T)
         weight, bias = _ridge(inputs, targets)
@@ -138,11 +138,15 @@ def _moments(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return vectors.mean(0), np.where(deviation > 1e-6, deviation, 1.0)
 
 
-def _components(vectors: np.ndarray, dim: int) -> np.ndarray:
-    """Principal directions of centred vectors [d, c]; the sign makes each one's largest part positive."""
-    _, directions = np.linalg.eigh(vectors.T @ vectors / len(vectors))
-    main = directions.T[::-1][:dim]
-    return main * np.sign(np.take_along_axis(main, np.abs(main).argmax(1)[:, None], 1))
+def _components(vectors: np.ndarray, dim: int, whitening: float) -> np.ndarray:
+    """Principal directions of centred vectors [d, c]; the sign makes each one's largest part positive.
+
+    Each is divided by its deviation to the power of `whitening`.
+    """
+    variances, directions = np.linalg.eigh(vectors.T @ vectors / len(vectors))
+    main, variances = directions.T[::-1][:dim], variances[::-1][:dim]
+    main = main * np.sign(np.take_along_axis(main, np.abs(main).argmax(1)[:, None], 1))
+    return main * np.maximum(variances, 1e-12)[:, None] ** (-whitening / 2)
 
 
 def _ridge(inputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

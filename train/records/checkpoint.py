@@ -57,7 +57,7 @@ class Checkpoint(NamedTuple):
     @property
     def start(self) -> Start | None:
         """What was fitted at step 0; None for runs that did not start from their encoder."""
-        saved = self.state["start"]
+        saved = self.state.get("start")
         return None if saved is None else Start.from_state(saved)
 
     @property
