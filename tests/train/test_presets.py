@@ -72,9 +72,9 @@ def test_two_steps_and_a_checkpoint(name, shards, teachers, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     if config.assigns and config.model.start == "random":
-        # random concepts are guessed at; measured: 0.9 to 1.2 times ln K
+        # random concepts are guessed at: measured 0.96 (k-means), 1.06 (128 concepts) and 1.10 (27) times ln K
         shares = [line["loss/swapped_prediction"] / line["ln_k"] for line in lines]
-        assert all(0.7 < share < 1.5 for share in shares), shares
+        assert all(0.8 < share < 1.3 for share in shares), shares
     assert all(0 < line["loss"] < 10 for line in lines)
     last = read_checkpoint(tmp_path / "checkpoints" / "last.pt")
     assert last.config == config and last.info.step == 2 and last.info.views_seen == 2 * config.views.num_views
