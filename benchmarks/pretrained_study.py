@@ -142,7 +142,7 @@ class Study:
             if penalty == PENALTIES[0]:
                 evaluators += [
                     ClusterEvaluator(setup, num_clusters=[NUM_CLUSTERS], drawing=drawing, kmeans=KMeansSettings()),
-                    NeighborEvaluator(setup, settings=NeighborSettings(memory_size=20_000)),
+                    NeighborEvaluator(setup, settings=NeighborSettings(memory_size=5_000)),
                 ]
             for entry, evaluation in run_evaluators(evaluators, encoders, setup).items():
                 for encoder, by_condition in evaluation.encoders.items():
