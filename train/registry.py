@@ -47,12 +47,13 @@ class Registry(Generic[Kind]):
 
     def __getitem__(self, name: str) -> type[Kind]:
         if name not in self._kinds:
-            raise InputError(f"no {self._what} is called {name!r}", hint=f"choose from {', '.join(self._kinds)}")
+            raise InputError(f"no {self._what} is called {name!r}", hint=f"choose from {', '.join(self)}")
         return self._kinds[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._kinds)
+        # in the order of names, whichever module was imported first
+        return iter(sorted(self._kinds))
 
     def sections(self) -> dict[str, tuple[Any, Any]]:
         """The settings of every class as fields of a configuration: name to (type, default)."""
-        return {name: (kind.Settings, kind.Settings()) for name, kind in self._kinds.items()}
+        return {name: (kind.Settings, kind.Settings()) for name, kind in sorted(self._kinds.items())}

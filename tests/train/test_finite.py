@@ -74,16 +74,16 @@ def test_one_process_of_two_stops_both_before_the_step(scene_shards, tmp_path):
 
 
 def test_a_gradient_alone_is_found_before_the_update(scene_shards, tmp_path, monkeypatch):
-    monkeypatch.setattr("vice.train.step.swapped_prediction_loss", steep)
+    monkeypatch.setattr("vice.train.losses.terms.swapped_prediction.SwappedPrediction.__call__", steep)
     one = Process(0, 1, torch.device("cpu"))
     with pytest.raises(WorkError, match=r"gradient not finite at step 0: process 0, keys (train-\d+(, )?){4}; see"):
         train(config(), Shards(scene_shards["train"]), tmp_path, one)
     assert not (tmp_path / "checkpoints").exists()
 
 
-def steep(scores, *_, **__):
+def steep(term, regions):
     """Finite, with an infinite slope."""
-    return (scores * 0).sum().abs().sqrt()
+    return (regions.scores * 0).sum().abs().sqrt()
 
 
 if __name__ == "__main__":
