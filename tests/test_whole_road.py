@@ -43,25 +43,33 @@ def test_pictures_become_shards(folder):
     assert json.loads(run("vice-prep", "info", folder / "shards-train", "--json"))["num_samples"] == 9
 
 
-def test_shards_become_a_checkpoint_with_two_processes(folder):
-    small = ["views.num_views=2", "views.size=64", "model.decoder_channels=64", "global_batch=4", "epochs=1"]
-    arguments = ("camvid-cpu", "--shards", folder / "shards-train", "--run-dir", folder / "run", "--nproc", 2)
-    printed = run("vice-train", "launch", *arguments, *small)
-    assert "3 of 3 steps" in printed
+def test_shards_become_a_teachers_vectors(folder):
+    encoder = ("timm/tf_efficientnet_lite0", folder / "shards-train", folder / "vectors")
+    run("vice-eval", "embed", *encoder, "--weights", "packaged", "--regions", "slic:20", "--short-side", 240)
+    record = json.loads((folder / "vectors" / "vectors.json").read_text())
+    assert (record["dim"], record["num_samples"]) == (496, 9)
+
+
+def test_shards_and_vectors_become_a_checkpoint_with_two_processes(folder):
+    small = ["views.size=64", "global_batch=4", "epochs=1", "assignment.num_concepts=32"]
+    arguments = ("--shards", folder / "shards-train", "--run-dir", folder / "run", "--nproc", 2)
+    settings = [f"teacher={folder / 'vectors'}", *small]
+    printed = run("vice-train", "launch", *settings, *arguments)
+    assert "preset cpu-distil, regions slic:20" in printed and "3 of 3 steps" in printed
     # launched again, a finished run does nothing
     before = (folder / "run" / "checkpoints" / "last.pt").stat().st_mtime_ns
-    run("vice-train", "launch", *arguments, *small)
+    run("vice-train", "launch", *settings, *arguments)
     assert (folder / "run" / "checkpoints" / "last.pt").stat().st_mtime_ns == before
 
 
 def test_a_checkpoint_becomes_numbers(folder):
     shards = ("--train", folder / "shards-train", "--val", folder / "shards-val", "--run-dir", folder / "eval")
-    run("vice-eval", "all", folder / "run", *shards, "--k", 12)
+    run("vice-eval", "all", folder / "run", *shards, "--k", 12, "--pixels-per-picture", 100, "--memory-size", 500)
     run("vice-eval", "atlas", folder / "run", *shards[2:])
     run("vice-eval", "regions", folder / "shards-val", *shards[4:])
     results = json.loads((folder / "eval" / "results.json").read_text())
     linear = results["evaluations"]["linear"]["encoders"]
-    for encoder in ("trained", "untrained"):
+    for encoder in ("trained", "frozen encoder", "frozen encoder, 128 values", "step 0", "colour + position"):
         for condition in ("clean", "changed light"):
             assert 0 < linear[encoder][condition]["miou"] < 1
             assert 0 < linear[encoder][condition]["accuracy"] < 1

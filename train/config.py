@@ -42,9 +42,9 @@ class ModelConfig(StrictModel):
     start: Literal["random", "encoder"] = "random"
     """`encoder`: at step 0 the embedding is a linear map of the encoder's standardised maps, fitted to the teacher's
     vectors or, without a teacher, their principal components; the decoder's part starts at zero."""
-    whitening: float = Field(default=0.0, ge=0, le=1)
+    whitening: float = Field(default=0.0, ge=-1, le=1)
     """How far the variances of the principal components that a run starts from are evened out: 0 leaves them, 1 makes
-    all equal. Directions of small variance hold classes too."""
+    all equal (favours linear probes), and below 0 the main ones count more (favours clusters and neighbours)."""
     frozen_levels: int = Field(default=0, ge=0, le=3)
     """Maps of the encoder, the finest first, whose weights stay as they came: faster steps."""
     freeze_batch_norm: bool = False
