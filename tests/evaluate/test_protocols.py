@@ -52,7 +52,7 @@ def test_every_protocol_of_a_dataset(dataset, num_train, sets, checkpoints, tmp_
         prefix = "" if class_set is None else f"classes-{class_set} "
         for name in ("linear", "neighbors", "cluster-27 greedy train-fitted", "cluster-27 hungarian val-fitted"):
             by_encoder = entries[prefix + name].encoders
-            assert len(by_encoder) == 4
+            assert len(by_encoder) == 6
             for encoder, by_condition in by_encoder.items():
                 score = by_condition["clean"]
                 assert len(score.iou) == num_classes

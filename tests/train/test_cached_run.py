@@ -23,7 +23,7 @@ SMALL = {
     "name": "small",
     "model": {"decoder_channels": 64, "embedding_dim": 16},
     "views": {"num_views": 2, "size": 64, "regions": "slic:12"},
-    "assignment": {"num_concepts": 8, "swav": {"queue_length": 40}},
+    "assignment": {"num_concepts": 8, "freeze_concepts_steps": 1, "swav": {"queue_length": 40}},
     "global_batch": 2,
     "epochs": 0.6,
 }

@@ -208,5 +208,7 @@ def test_evaluating_needs_the_file_for_the_untrained_network_only(file):
     assert all(torch.equal(a, b) for a, b in zip(start.dense.parameters(), untrained.parameters(), strict=True))
     file.unlink()
     load_region_model(checkpoint)
-    with pytest.raises(InputError, match=r"untrained network begins with pretrained weights .* no such file"):
+    with pytest.raises(
+        InputError, match=r"pretrained weights that the run started from are not available: no such file"
+    ):
         initial_model(checkpoint.config)
