@@ -89,12 +89,12 @@ class VectorsRecord(VectorsSource):
         """The record of complete parts, with its fingerprint."""
         totals = {name: sum(getattr(part, name) for part in parts) for name in ("num_samples", "num_regions")}
         draft = cls(**source.model_dump(), **totals, parts=parts, fingerprint="")
-        return draft.model_copy(update={"fingerprint": draft.own_fingerprint})
+        return draft.model_copy(update={"fingerprint": _fingerprint_of(draft.model_dump(mode="json"))})
 
-    @property
-    def own_fingerprint(self) -> str:
-        """The fingerprint that this record should carry."""
-        return fingerprint(self.model_dump(mode="json", exclude={"fingerprint"}))
+
+def _fingerprint_of(fields: dict[str, Any]) -> str:
+    """What names a record's content: all of its fields but the fingerprint itself."""
+    return fingerprint({name: value for name, value in fields.items() if name != "fingerprint"})
 
 
 class VectorLayout(NamedTuple):
@@ -167,7 +167,8 @@ def parse_vectors_record(data: bytes, where: object) -> VectorsRecord:
             hint="make them again in a new folder, or install the version of vice-dense that wrote them",
         )
     record = parse(VectorsRecord, fields, where=where)
-    if record.fingerprint != record.own_fingerprint:
+    # of the fields as they were written: a later program may know more of them
+    if record.fingerprint != _fingerprint_of(fields):
         hint = "make the vectors again in a new folder"
         raise InputError("the record was changed after it was written", where=where, hint=hint)
     return record

@@ -159,7 +159,7 @@ def _basis(out: Path, encoder: Encoder, pictures: Pictures) -> PrincipalColours:
         if not cells:
             raise InputError("none of the pictures can be read", hint="see what vice-prep shard says of them")
         basis = principal_colours(np.concatenate(cells))
-        with whole_file(path) as aside, aside.open("wb") as file:
+        with whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **basis._asdict())
     with np.load(path) as kept:
         return PrincipalColours(**{name: kept[name] for name in PrincipalColours._fields})

@@ -54,22 +54,22 @@ def whole_file(path: Path, *, flush: bool = False) -> Iterator[Path]:
         flush: bring the bytes to the disk before the file gets its name, and the name after.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        yield aside
+        yield temporary
         if flush:
-            _to_disk(aside)
-        aside.rename(path)
+            _to_disk(temporary)
+        temporary.rename(path)
         if flush:
             _to_disk(path.parent)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: dict[str, Any], *, flush: bool = False) -> None:
     """Write a record as JSON, whole or not at all."""
-    with whole_file(path, flush=flush) as aside:
-        aside.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with whole_file(path, flush=flush) as temporary:
+        temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _to_disk(path: Path) -> None:

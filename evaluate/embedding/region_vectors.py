@@ -200,7 +200,10 @@ def _write_part(
 ) -> None:
     """Write a shard's file; pictures are embedded together within the shard only, so that it depends on no other."""
     schema = vectors_schema(source.dim)
-    with whole_file(out / part.file, flush=True) as aside, pq.ParquetWriter(aside, schema, **PARQUET_OPTIONS) as file:
+    with (
+        whole_file(out / part.file, flush=True) as temporary,
+        pq.ParquetWriter(temporary, schema, **PARQUET_OPTIONS) as file,
+    ):
         for batch in in_batches(samples):
             maps = encoder.embed(np.stack([sample.picture for sample in batch]))
             for sample, embedding in zip(batch, maps, strict=True):

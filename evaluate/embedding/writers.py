@@ -70,7 +70,7 @@ class NpyWriter:
         for one in pictures:
             if one.embedding is None:
                 return {one.key: one.rejected}
-            with whole_file(self._folder / f"{one.key}.npy") as aside, aside.open("wb") as file:
+            with whole_file(self._folder / f"{one.key}.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, one.embedding.astype(self._dtype))
         return {}
 
@@ -98,8 +98,8 @@ class PngWriter:
                 return {one.key: one.rejected}
             painted = self._basis.paint(one.embedding, *one.size, stride=self._stride)
             data = cv2.imencode(".png", cv2.cvtColor(painted, cv2.COLOR_RGB2BGR))[1]
-            with whole_file(self._folder / f"{one.key}.png") as aside:
-                aside.write_bytes(data.tobytes())
+            with whole_file(self._folder / f"{one.key}.png") as temporary:
+                temporary.write_bytes(data.tobytes())
         return {}
 
     def rejected(self, first: int, keys: Sequence[str]) -> dict[str, str]:
@@ -128,7 +128,7 @@ class ParquetWriter:
     def write(self, first: int, pictures: Iterator[Embedded]) -> dict[str, str]:
         """Write a unit; returns its rejected pictures with the reasons."""
         rejected: dict[str, str] = {}
-        with whole_file(self._path(first)) as aside, pq.ParquetWriter(aside, self._schema) as file:
+        with whole_file(self._path(first)) as temporary, pq.ParquetWriter(temporary, self._schema) as file:
             for one in pictures:
                 if one.embedding is None:
                     rejected[one.key] = one.rejected
