@@ -215,8 +215,10 @@ class TrainConfig(StrictModel):
     @property
     def assigned_views(self) -> int:
         """Views whose regions are assigned in each step."""
-        one = self.losses.swapped_prediction.sides == "one"
-        return 1 if one or self.assignment.source == "teacher" else self.views.num_views
+        if self.assignment.source == "teacher":
+            return 1
+        active = {name: of for name, of in self.loss_sections.items() if of.weight > 0}
+        return max(LOSSES[name].assigned_views(of, self.views.num_views) for name, of in active.items())
 
     @property
     def cache_bytes(self) -> int | None:

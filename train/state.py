@@ -147,7 +147,6 @@ def _wrapped(model: RegionModel) -> DistributedDataParallel:
     new_name = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
     return DistributedDataParallel(
         model,
-        find_unused_parameters=False,
         **{"forward_sync_buffers" if new_name else "broadcast_buffers": False},
     )
 

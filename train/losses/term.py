@@ -48,7 +48,6 @@ class LossTerm:
 
     Settings: ClassVar[type[TermSettings]]
     needs_assignments: ClassVar[bool] = False
-    needs_teacher: ClassVar[bool] = False
 
     def __init__(self, settings: TermSettings):
         self.settings = settings
@@ -56,6 +55,11 @@ class LossTerm:
     def __call__(self, regions: RegionBatch) -> Float[Tensor, ""]:
         """The term, without its weight; a step's parts and processes add up to the whole."""
         raise NotImplementedError
+
+    @classmethod
+    def assigned_views(cls, settings: TermSettings, num_views: int) -> int:
+        """Of how many views it needs the assignments: view 1's, or all."""
+        return 1
 
     @classmethod
     def check(cls, settings: TermSettings, config: TrainConfig) -> None:

@@ -110,6 +110,7 @@ def _signs(config: TrainConfig, num_steps: int) -> dict[str, Sign]:
         signs["usage"] = Sign(
             lambda line, covered: _few_concepts(line, covered, config), start, lambda line: _words_few(line, config)
         )
+    if config.losses.swapped_prediction.weight > 0:
         signs["loss"] = Sign(_guessing, late, lambda line: _words_guessing(line, config))
     return signs
 

@@ -28,7 +28,6 @@ class Distillation(LossTerm):
     """1 - cosine, mean over regions, then pictures, then views: 0 is the teacher itself."""
 
     Settings = DistillationSettings
-    needs_teacher = True
 
     def __call__(self, regions: RegionBatch) -> Float[Tensor, ""]:
         """The term."""

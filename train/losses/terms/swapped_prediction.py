@@ -46,6 +46,11 @@ class SwappedPrediction(LossTerm):
         return one_sided(prediction[1:], regions.assigned[0], regions.share)
 
     @classmethod
+    def assigned_views(cls, settings: SwappedPredictionSettings, num_views: int) -> int:
+        """All of them if every view is predicted."""
+        return num_views if settings.sides == "symmetric" else 1
+
+    @classmethod
     def check(cls, settings: SwappedPredictionSettings, config: TrainConfig) -> None:
         """Views must have another view to predict, unless the teacher makes the assignments."""
         if config.views.num_views < 2 and config.assignment.source != "teacher":
