@@ -22,6 +22,8 @@ from vice.pipeline.storage.local import ASIDE_FOLDER
 LAYERS = ("slic:8", "slico:12")
 NUM_PICTURES, PER_SHARD = 96, 6
 NUM_KILLS, NUM_WHILE_WRITING = 25, 15
+KILLS_PER_RUN = 5
+"""Of workers, in a run that may end: Ray starts a process anew in a moment, while a driver starts all of Ray."""
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +160,7 @@ def test_25_kills_change_no_byte(pictures, whole, tmp_path):
             if killer.kills["driver"] <= killer.kills["worker"] and not killer.has_enough:
                 killer.kill_driver(driver, out)
             else:
-                for _ in range(2 if not killer.has_enough else 0):
+                for _ in range(KILLS_PER_RUN if not killer.has_enough else 0):
                     killer.kill_worker(driver, out)
                 code, told = finish(driver)
                 assert code == 0 or "run the same command again" in told, told
