@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from vice.evaluate.options import Drawing, KMeansSettings, NeighborSettings, ProbeSettings
+from vice.evaluate.options import Drawing, KMeansSettings, NeighborSettings
 
-DRAWING, PROBE, KMEANS, NEIGHBORS = Drawing(), ProbeSettings(), KMeansSettings(), NeighborSettings()
+DRAWING, KMEANS, NEIGHBORS = Drawing(), KMeansSettings(), NeighborSettings()
 """Where the commands' defaults come from."""
 
 EncoderSource = Annotated[

@@ -11,7 +11,6 @@ from vice.evaluate.commands.parameters import (
     DRAWING,
     KMEANS,
     NEIGHBORS,
-    PROBE,
     ClassSetName,
     Conditions,
     Device,
@@ -60,7 +59,10 @@ def linear(
     repeats: Repeats = 1,
     pixels_per_picture: PixelsPerPicture = DRAWING.pixels_per_picture,
     max_vectors: MaxVectors = DRAWING.max_vectors,
-    l2: Annotated[float, typer.Option(min=0, help="Penalty on the quick probe's weights.")] = PROBE.l2,
+    l2: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of the quick probe. [default: each encoder's best on held-out pictures]"),
+    ] = None,
     short_side: ShortSide = None,
     tile: Tile = None,
     scale: Scales = [1.0],  # noqa: B006
@@ -208,7 +210,7 @@ def all_scores(
     voting = NEIGHBORS._replace(memory_size=memory_size)
     job.run(
         lambda setup: [
-            LinearEvaluator(setup, drawing=drawing, recipe=PROBE, seeds=seeds),
+            LinearEvaluator(setup, drawing=drawing, recipe=ProbeSettings(), seeds=seeds),
             ClusterEvaluator(setup, num_clusters=k, drawing=drawing, kmeans=KMEANS, seeds=seeds),
             NeighborEvaluator(setup, settings=voting, seeds=seeds),
         ]

@@ -13,7 +13,7 @@ from vice.data_specs.regions import IGNORE
 from vice.data_specs.results import Evaluation
 from vice.evaluate.evaluators.protocol import Heads, Setup, evaluation, score_heads
 from vice.evaluate.evaluators.sgd import fit_by_sgd
-from vice.evaluate.evaluators.softmax_regression import LinearFit, fit_linear
+from vice.evaluate.evaluators.softmax_regression import LinearFit, fit_quickly
 from vice.evaluate.gallery import Gallery, add_embeddings
 from vice.evaluate.options import Drawing, ProbeSettings, SgdSettings
 from vice.evaluate.passes import Counts
@@ -139,7 +139,9 @@ def fit_probes(
                 embeddings[which], labels, pictures, num_classes=num_classes, settings=recipe, seed=seed
             )
         else:
-            fits[encoder] = {"": fit_linear(embeddings[which], labels, num_classes=num_classes, settings=recipe)}
+            fits[encoder] = {
+                "": fit_quickly(embeddings[which], labels, pictures, num_classes=num_classes, settings=recipe)
+            }
     return fits
 
 
@@ -150,8 +152,8 @@ def settings_of(
     optimiser = (
         "full-batch L-BFGS from zero, vectors standardised"
         if isinstance(recipe, ProbeSettings)
-        else "SGD from zero, vectors as they are; of several learning rates the one with the highest mIoU on every "
-        "tenth train picture, which no rate was fitted on"
+        else "SGD from zero, vectors as they are; of several learning rates the one with the highest mIoU on a tenth "
+        "of the train pictures, which no rate was fitted on"
     )
     return {
         "vectors": {"drawn_from": "labelled pixels of clean train pictures", **vectors},

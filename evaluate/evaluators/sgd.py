@@ -15,12 +15,9 @@ from jaxtyping import Float32, Integer
 
 from vice.evaluate.counters import raw_draws
 from vice.evaluate.evaluators.heads import AffineHead
+from vice.evaluate.evaluators.held_out import held_out, miou
 from vice.evaluate.evaluators.softmax_regression import LinearFit
-from vice.evaluate.metrics import count_pairs, score
 from vice.evaluate.options import SgdSettings
-
-HELD_OUT = 10
-"""Every so many-th train picture tells which learning rate is best."""
 
 
 def fit_by_sgd(
@@ -42,25 +39,18 @@ def fit_by_sgd(
         settings: rates and schedule.
         seed: of the batches.
     """
-    held_out = (pictures % HELD_OUT) == HELD_OUT - 1
-    if len(settings.learning_rates) == 1 or held_out.all() or not held_out.any():
-        held_out = np.zeros(len(labels), bool)
-    heads, losses = _train(vectors[~held_out], labels[~held_out], num_classes, settings, seed)
+    out = held_out(pictures) if len(settings.learning_rates) > 1 else np.zeros(len(labels), bool)
+    heads, losses = _train(vectors[~out], labels[~out], num_classes, settings, seed)
     told = [{"learning_rate": r, "loss": loss} for r, loss in zip(settings.learning_rates, losses, strict=True)]
     shares = [0.0] * len(heads)
-    if held_out.any():
-        shares = [_miou(head, vectors[held_out], labels[held_out], num_classes) for head in heads]
+    if out.any():
+        shares = [miou(head, vectors[out], labels[out], num_classes) for head in heads]
         told = [one | {"miou_on_held_out_pixels": share} for one, share in zip(told, shares, strict=True)]
     best = int(np.argmax(shares))
     fits = {
         f"lr-{rate:g}": LinearFit(*parts) for rate, *parts in zip(settings.learning_rates, heads, told, strict=True)
     }
     return {"": LinearFit(heads[best], told[best]), **(fits if len(fits) > 1 else {})}
-
-
-def _miou(head: AffineHead, vectors: np.ndarray, labels: np.ndarray, num_classes: int) -> float:
-    pairs = count_pairs(labels, head.assign(vectors), num_labels=num_classes, num_predictions=num_classes)
-    return score(pairs, [str(number) for number in range(num_classes)]).miou
 
 
 def _train(

@@ -77,7 +77,7 @@ def test_the_paper_s_recipe_takes_the_rate_that_held_out_pictures_like(setup):
     recipe = SgdSettings(learning_rates=(1e-6, 3.0), iterations=300, batch_size=256)
     entries = evaluated(setup, recipe)
     assert list(entries) == ["linear-sgd", "linear-sgd lr-1e-06", "linear-sgd lr-3"]
-    # seven train pictures: the tenth, which would tell, is not among them, so both rates are ranked on none
+    # seven train pictures: too few to hold some out, so both rates are ranked on none
     fits = entries["linear-sgd"].settings["fits"][COLOUR_POSITION]["seed 0"]
     assert "miou_on_held_out_pixels" not in fits
     accuracy = {name: entry.encoders[COLOUR_POSITION][CLEAN].accuracy for name, entry in entries.items()}
