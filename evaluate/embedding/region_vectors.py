@@ -42,7 +42,7 @@ from vice.evaluate.scenes import in_batches, resized
 from vice.pipeline.loader.shard_list import list_shards
 from vice.pipeline.shards import Shards
 
-IMPLEMENTATION = "1"
+IMPLEMENTATION = "2"
 """Of pooling and writing; raised when the same input gives other bytes."""
 LIBRARIES = ("numpy", "opencv-contrib-python", "pyarrow", "scipy", "timm", "torch")
 """Whose versions decide bytes."""

@@ -36,7 +36,8 @@ class BackboneMaps:
         """Maps [n, channels, rows, columns] of RGB pictures of one size, padded to what the backbone takes."""
         if self._pictures is None or not np.array_equal(self._pictures, pictures):
             with torch.inference_mode():
-                self._maps = [one.float() for one in self._backbone(self._input(pictures))]
+                parts = [self._backbone(images) for images in self._input.parts(pictures)]
+                self._maps = [torch.cat(level).float() for level in zip(*parts, strict=True)]
             self._pictures = pictures.copy()
         return self._maps
 
