@@ -7,7 +7,7 @@ Vectors of the teacher (the same encoder, which saw every picture at several siz
 is the preset `cpu` with some settings changed. What the study knows lies in STUDY/results, one file per row and seed;
 run again, it does what is missing, in training from the last checkpoint. STUDY/table.md is written after every result:
 mIoU of a linear probe, of clusters and of neighbours, clean and under changed light, next to the baselines at the same
-picture size. A probe is fitted with two penalties, since the default one is too weak for many values: see --help.
+picture size. A probe is fitted with two penalties: the weaker one overfits many values, the stronger one holds few back.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ ROWS: dict[str, list[str]] = {
 }
 """Row to the settings in which it differs from `all`: distillation, and prediction of the teacher's clusters."""
 PENALTIES = (1e-5, 1e-3)
-"""Of the linear probe: the default of `vice-eval`, and one that suits the frozen encoder's many values better."""
+"""Of the linear probe: one that suits 128 values, and one that suits the frozen encoder's many."""
 NUM_CLUSTERS = 27
 CLUSTER = f"cluster-{NUM_CLUSTERS} greedy train-fitted"
 CONDITIONS = ("clean", "changed light")

@@ -127,7 +127,7 @@ def _sections(told: dict[str, Any], out: str) -> Iterator[tuple[str, str]]:
         yield from _table("rejected", counted + [(f"{int(count):,}", f"× {reason}") for count, _, reason in reasons])
     yield "next", f"vice-prep verify {out}"
     yield "", f"vice-prep preview {out} --output preview.html"
-    yield "", f"vice-train launch PRESET --shards {out} --run-dir runs/NAME   (vice-train presets lists them)"
+    yield "", f"vice-train launch --shards {out} --run-dir runs/NAME   (vice-train presets lists other recipes)"
 
 
 def _regions(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
