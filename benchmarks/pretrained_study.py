@@ -7,7 +7,7 @@ Vectors of the teacher (the same encoder, which saw every picture at several siz
 is the preset `cpu` with some settings changed. What the study knows lies in STUDY/results, one file per row and seed;
 run again, it does what is missing, in training from the last checkpoint. STUDY/table.md is written after every result:
 mIoU of a linear probe, of clusters and of neighbours, clean and under changed light, next to the baselines at the same
-picture size. A probe is fitted with two penalties: the weaker one overfits many values, the stronger one holds few back.
+picture size. A probe has two penalties: the weaker one overfits many values, the stronger one holds few back.
 """
 
 from __future__ import annotations
