@@ -134,7 +134,7 @@ class DatasetSpec(StrictModel):
 
     @cached_property
     def _beside_pattern(self) -> re.Pattern[str] | None:
-        return None if self.beside is None else re.compile(self.beside)
+        return None if self.beside is None else re.compile(self.beside, re.DOTALL)
 
     def is_label(self, path: str) -> bool:
         """Whether a path relative to SOURCE is a label map of this dataset."""

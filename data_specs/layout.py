@@ -41,7 +41,7 @@ def _template(text: str) -> str:
 
 
 PathPattern = Annotated[str, AfterValidator(_regular_expression)]
-"""Regular expression, matched from the start of a path relative to SOURCE."""
+"""Regular expression, matched from the start of a path relative to SOURCE; `.` matches line breaks too."""
 PicturePattern = Annotated[PathPattern, AfterValidator(_with_id)]
 LabelTemplate = Annotated[str, AfterValidator(_template)]
 
@@ -68,14 +68,16 @@ class Layout(StrictModel):
 
     @cached_property
     def _picture_pattern(self) -> re.Pattern[str]:
-        return re.compile(self.pictures)
+        return re.compile(self.pictures, re.DOTALL)
 
     @cached_property
     def _label_pattern(self) -> re.Pattern[str] | None:
         if self.labels is None:
             return None
         pieces = re.split(r"(\{\w+\})", self.labels)
-        return re.compile("".join(".+" if place % 2 else re.escape(piece) for place, piece in enumerate(pieces)))
+        return re.compile(
+            "".join(".+" if place % 2 else re.escape(piece) for place, piece in enumerate(pieces)), re.DOTALL
+        )
 
     @property
     def has_splits(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from typing import Any
 from vice.data_specs.errors import InputError
 
 LOCK_FILE = ".lock"
+_LONGEST_NAME = 240
+"""Bytes of a name without its suffix: file systems take 255, of which a suffix and a temporary name need some."""
 
 
 @contextmanager
@@ -43,6 +46,24 @@ def check_is_new(out: Path) -> None:
     """
     if any(entry.name != LOCK_FILE for entry in out.iterdir()):
         raise InputError("holds other files", where=out, hint="give a new folder")
+
+
+def file_of(folder: Path, key: str, suffix: str) -> Path:
+    """The file of a picture: its key below the folder, with the suffix.
+
+    Parts of a key that would make a file name longer than file systems take are cut; they end with `~` and 16 digits of
+    their sha256, which keep them apart.
+    """
+    *folders, name = key.split("/")
+    return folder.joinpath(*(_short(part) for part in folders), _short(name) + suffix)
+
+
+def _short(name: str) -> str:
+    encoded = name.encode()
+    if len(encoded) <= _LONGEST_NAME:
+        return name
+    kept = encoded[: _LONGEST_NAME - 17].decode(errors="ignore")
+    return f"{kept}~{hashlib.sha256(encoded).hexdigest()[:16]}"
 
 
 @contextmanager

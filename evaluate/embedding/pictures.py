@@ -16,6 +16,7 @@ from vice.pipeline.prep.headers import read_header
 from vice.pipeline.prep.inputs import find_inputs, printable
 from vice.pipeline.prep.rejection import Rejected
 from vice.pipeline.prep.sample import read_bytes
+from vice.pipeline.prep.tar_members import REPEATED_NAME
 from vice.pipeline.shards import Shards
 from vice.pipeline.storage.opening import open_storage
 
@@ -100,7 +101,10 @@ class _OfFiles:
 
     def key(self, number: int) -> str:
         # the suffix stays: a.jpg and a.png are two pictures
-        return printable(self._inputs[number].path).lstrip("/")
+        one = self._inputs[number]
+        key = printable(one.path).lstrip("/")
+        # a tar may hold a name repeatedly
+        return f"{key} (copy {number})" if one.problem == REPEATED_NAME else key
 
     def read(self, number: int) -> Picture:
         try:

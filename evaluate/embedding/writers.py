@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32
 
-from vice.evaluate.embedding.out_folder import whole_file
+from vice.evaluate.embedding.out_folder import file_of, whole_file
 from vice.evaluate.pictures import PrincipalColours
 
 Format = Literal["npy", "parquet", "png"]
@@ -63,14 +63,14 @@ class NpyWriter:
 
     def is_done(self, first: int, keys: Sequence[str]) -> bool:
         """Whether a unit's files are there."""
-        return (self._folder / f"{keys[0]}.npy").is_file()
+        return file_of(self._folder, keys[0], ".npy").is_file()
 
     def write(self, first: int, pictures: Iterator[Embedded]) -> dict[str, str]:
         """Write a unit; returns its rejected pictures with the reasons."""
         for one in pictures:
             if one.embedding is None:
                 return {one.key: one.rejected}
-            with whole_file(self._folder / f"{one.key}.npy") as temporary, temporary.open("wb") as file:
+            with whole_file(file_of(self._folder, one.key, ".npy")) as temporary, temporary.open("wb") as file:
                 np.save(file, one.embedding.astype(self._dtype))
         return {}
 
@@ -89,7 +89,7 @@ class PngWriter:
 
     def is_done(self, first: int, keys: Sequence[str]) -> bool:
         """Whether a unit's files are there."""
-        return (self._folder / f"{keys[0]}.png").is_file()
+        return file_of(self._folder, keys[0], ".png").is_file()
 
     def write(self, first: int, pictures: Iterator[Embedded]) -> dict[str, str]:
         """Write a unit; returns its rejected pictures with the reasons."""
@@ -98,7 +98,7 @@ class PngWriter:
                 return {one.key: one.rejected}
             painted = self._basis.paint(one.embedding, *one.size, stride=self._stride)
             data = cv2.imencode(".png", cv2.cvtColor(painted, cv2.COLOR_RGB2BGR))[1]
-            with whole_file(self._folder / f"{one.key}.png") as temporary:
+            with whole_file(file_of(self._folder, one.key, ".png")) as temporary:
                 temporary.write_bytes(data.tobytes())
         return {}
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from vice.pipeline.prep.geometry import turn_back
-from vice.pipeline.prep.headers import PROCESS_STATE, Header, opened, orientation_of
+from vice.pipeline.prep.headers import FLOAT_PIXELS, PROCESS_STATE, Header, opened, orientation_of
 from vice.pipeline.prep.rejection import Rejected
 
 _BAND = 64
@@ -82,8 +82,8 @@ def _has_16_bit_colours(image: Image.Image, data: bytes) -> bool:
 def _rgb_of(image: Image.Image) -> np.ndarray:
     """The pixels of a loaded picture, uint8 [h, w, 3]."""
     if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
-        kind = {"F": "float32", "I": "int32"}[image.mode]
-        raise Rejected("picture", f"pixels are {kind}, not integers of 8 or 16 bits")
+        of_32_bits = "pixels of 32 bits are not supported: convert to 8 or 16 bits"
+        raise Rejected("picture", FLOAT_PIXELS if image.mode == "F" else of_32_bits)
     tags = image.tag_v2 if image.format == "TIFF" else {}
     white = 4095 if tuple(tags.get(_TIFF_BITS, ())) == (12,) else 65535
     inverted = tags.get(_TIFF_PHOTOMETRIC) == 0

@@ -22,7 +22,7 @@ from PIL import (  # importing a plugin registers its format
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,
     PpmImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
+    TiffImagePlugin,
     WebPImagePlugin,  # noqa: F401
 )
 
@@ -43,6 +43,8 @@ _OTHER_KINDS = [
     (rb"v/1\x01|#\?R", "HDR radiance"),
 ]
 """How files begin that hold pictures which nothing here decodes, and what they are."""
+_COMPRESSED = rb"\x1f\x8b|BZh[1-9]|\xfd7zXZ\0|\x28\xb5\x2f\xfd|PK\x03\x04|7z\xbc\xaf|Rar!\x1a"
+"""How compressed archives begin: gzip, bzip2, xz, zstd, zip, 7z, RAR."""
 _DECODED_KINDS = (
     rb"\xff\xd8\xff|\x89PNG|RIFF....WEBP|II\*\0|MM\0\*|BM|GIF8|....ftypavi[fs]|\xffO\xffQ|....jP  |P[1-6]\s"
 )
@@ -51,7 +53,9 @@ _MAX_PNG_TEXT = 16_000_000
 """Bytes of a PNG's colour profile or text once inflated: a large one is no reason to refuse good pixels."""
 
 _EXIF_ORIENTATION = 0x0112
-_TIFF_SUBFILE, _TIFF_TILE = 0x00FE, (0x0142, 0x0143)
+_TIFF_SUBFILE, _TIFF_TILE, _TIFF_SAMPLE_FORMAT = 0x00FE, (0x0142, 0x0143), 0x0153
+
+FLOAT_PIXELS = "float pixels are not supported: convert to 8 or 16 bits"
 
 PROCESS_STATE = threading.RLock()
 """Pillow's limit, Python's warnings and standard error belong to the whole process: one thread at a time."""
@@ -115,9 +119,28 @@ def opened(data: bytes, max_pixels: int, *, stage: str = "picture") -> Iterator[
 
 def _unknown(data: bytes, stage: str) -> str:
     """Why Pillow does not open a file."""
-    known = (f"{name}: no decoder in this installation" for magic, name in _OTHER_KINDS if _begins(data, magic))
-    reason = next(known, "its header is corrupt" if _begins(data, _DECODED_KINDS) else "no picture in a known format")
+    if _begins(data, _COMPRESSED):
+        reason = "compressed archive: decompress it first"
+    elif _begins(data, rb"II\*\0|MM\0\*") and _has_float_pixels(data):
+        reason = FLOAT_PIXELS
+    else:
+        known = (f"{name}: no decoder in this installation" for magic, name in _OTHER_KINDS if _begins(data, magic))
+        undecided = "its header is corrupt" if _begins(data, _DECODED_KINDS) else "no picture in a known format"
+        reason = next(known, undecided)
     return reason if stage == "picture" else f"label map cannot be decoded ({reason})"
+
+
+def _has_float_pixels(tiff: bytes) -> bool:
+    """Whether the first picture of a TIFF holds floating-point numbers (TIFF 6.0, section 19: SampleFormat 3)."""
+    try:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(tiff[:8])
+        file = BytesIO(tiff)
+        file.seek(directory.next)
+        directory.load(file)
+        formats = directory.get(_TIFF_SAMPLE_FORMAT, ())
+        return 3 in (formats if isinstance(formats, tuple) else (formats,))
+    except Exception:  # a hostile header may make the parser raise anything
+        return False
 
 
 def _begins(data: bytes, magic: bytes) -> bool:

@@ -15,10 +15,13 @@ import pyarrow.compute as pc
 from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.errors import InputError
 from vice.pipeline.prep.sources import Listing, open_source
-from vice.pipeline.prep.tars import Input, Place, tar_inputs
+from vice.pipeline.prep.tar_members import Place
+from vice.pipeline.prep.tars import Input, tar_inputs
 from vice.pipeline.storage.base import Storage
 
 ORDER_VERSION = "philox-argsort 1"
+TAR_VERSION = "every picture of a tar 1"
+"""Which members of a tar are inputs; counts for the fingerprint of sources with tars."""
 
 _NO_TAR = -1
 _NO_PLACE = Place(-1, -1)
@@ -67,7 +70,7 @@ class Inputs:
 
 
 def find_inputs(source: str | Path, spec: DatasetSpec, split: str | None = None) -> Inputs:
-    """List every file of the source that is not hidden and, by the spec, an input of the split; of a tar, every sample.
+    """List every file of the source that is not hidden and an input of the split by the spec; of a tar, every picture.
 
     Raises:
         InputError: no such source, not readable, no such split, no input in it, or not the dataset.
@@ -77,7 +80,7 @@ def find_inputs(source: str | Path, spec: DatasetSpec, split: str | None = None)
     table = _Table(spec)
     for path, size in listing.entries:
         if path.lower().endswith(".tar"):
-            table.note(path, size)
+            table.note(f"{path}\0{TAR_VERSION}", size)
             try:
                 table.add_tar(path, tar_inputs(listing.storage, path, selection))
             except OSError as error:
@@ -208,12 +211,19 @@ def _draws(seed: int, what: str, count: int) -> np.ndarray:
 
 
 def printable(path: str) -> str:
-    """A path as it stands in records: bytes of a file name that are no UTF-8 become `\\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path as it stands in records, different for different paths.
+
+    Bytes of a file name that are no UTF-8 become `\\xff`, a backslash becomes two.
+    """
+    return _printable(os.fsencode(path))
 
 
 def printable_paths(inputs: Inputs) -> Iterator[str]:
     """All paths as they stand in records, in the order of the inputs."""
     for start in range(0, len(inputs), _CHUNK):
         for path in inputs.paths[start : start + _CHUNK].to_pylist():
-            yield path.decode("utf-8", "backslashreplace")
+            yield _printable(path)
+
+
+def _printable(path: bytes) -> str:
+    return path.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")

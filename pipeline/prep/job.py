@@ -1,4 +1,4 @@
-"""The job: a source → OUT, spread over processes by Ray. The only module that imports Ray.
+"""The job: a source → OUT, spread over processes by Ray.
 
 A shard is a pure function of its inputs and the settings. Its parts are made by one task each, so that a single shard
 already keeps every worker busy, and one more task joins them. Neither order nor number of workers can change a byte.
@@ -6,7 +6,6 @@ already keeps every worker busy, and one more task joins them. Neither order nor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from vice.pipeline.dataset_record import read_dataset_record
 from vice.pipeline.prep.isolation import make_sample_apart
 from vice.pipeline.prep.plan import KeyedInput, make_plan
 from vice.pipeline.prep.progress import PictureProgress
+from vice.pipeline.prep.ray_session import ray_session
 from vice.pipeline.prep.sample import Recipe, make_sample
 from vice.pipeline.prep.shard import Part, ShardFiles, build_part, check_shard, write_shard
 from vice.pipeline.prep.totals import complete
@@ -78,7 +78,7 @@ def shard_dataset(
         if storage.exists(DATASET_FILE):
             refuse_if_other(storage, plan)
             return Outcome(read_dataset_record(storage), was_complete=True)
-        with Workspace(storage, plan) as workspace, _ray(workers, ray_address) as num_workers:
+        with Workspace(storage, plan) as workspace, ray_session(workers, ray_address) as num_workers:
             shards = _Shards(workspace, num_workers).finished()
             return Outcome(complete(workspace, shards), was_complete=False)
 
@@ -90,28 +90,6 @@ def _told_as_one_line(out: Storage) -> Iterator[None]:
     except OSError as error:
         what = f"a disk or store failed ({error})"
         raise WorkError(what, where=out.address, hint="run the same command again to go on") from error
-
-
-@contextmanager
-def _ray(workers: int | None, address: str | None) -> Iterator[int]:
-    """Start a Ray of our own, or join a running one; yields how many tasks it can run at once."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if address is None:
-            workers = workers or len(os.sched_getaffinity(0))
-            ray.init(address="local", num_cpus=workers, num_gpus=0, include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, **quiet)
-            cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-            workers = min(workers or cores, cores)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise WorkError(f"Ray cannot be started or joined ({error})", where=address or "this machine") from None
-    try:
-        yield workers
-    finally:
-        ray.shutdown()
 
 
 @dataclass

@@ -59,8 +59,7 @@ def standardise(data: bytes, settings: PrepSettings) -> StandardPicture:
     header = read_header(data, settings.max_pixels)
     geometry = plan_geometry(header.width, header.height, header.orientation, settings)
     if min(geometry.crop[2:]) < MIN_SIDE:
-        width, height = geometry.crop[2:]
-        raise Rejected("picture", f"{width} × {height} is smaller than {MIN_SIDE} pixels")
+        raise Rejected("picture", _too_small(geometry))
     if max(geometry.crop[2:]) > MAX_SIDE or geometry.crop[2] * geometry.crop[3] > MAX_STORED_PIXELS:
         raise Rejected("picture", "too large to be stored: choose a smaller max_side")
     stored, pixels = data, _original_pixels(data, header, geometry, settings)
@@ -69,6 +68,17 @@ def standardise(data: bytes, settings: PrepSettings) -> StandardPicture:
         stored = _encode(geometry.picture(decode_strictly(data, header, settings.max_pixels)), settings)
         pixels, _ = decode_rgb(stored)
     return StandardPicture(stored, pixels, geometry, (header.width, header.height), kept)
+
+
+def _too_small(geometry: Geometry) -> str:
+    """What is too small, and the setting that would keep it."""
+    width, height = geometry.crop[2:]
+    if geometry.resized == geometry.upright or min(geometry.upright) < MIN_SIDE:
+        return f"{width} × {height} is smaller than {MIN_SIDE} pixels"
+    longest, shortest = max(geometry.upright), min(geometry.upright)
+    needed = -(-MIN_SIDE * longest // shortest)
+    size = f"{geometry.upright[0]} × {geometry.upright[1]} becomes {width} × {height}"
+    return f"{size}, smaller than {MIN_SIDE} pixels: --max-side {needed} keeps it"
 
 
 def _original_pixels(data: bytes, header: Header, geometry: Geometry, settings: PrepSettings) -> np.ndarray | None:

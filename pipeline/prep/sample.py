@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,8 +33,12 @@ _FAULTS_OF_THE_FILE = {
     errno.ENOTDIR: "is missing",
     errno.ELOOP: "is a link that leads to itself",
     errno.ENAMETOOLONG: "has a name that is too long",
+    errno.EIO: "cannot be read (Input/output error)",
 }
 """What is wrong with an input; any other error of a disk or store is not its fault and stops the work."""
+
+_RETRY_DELAYS = (1.0, 4.0)
+"""Seconds before a read that failed with an input/output error is tried again: a bad sector stays, a glitch passes."""
 
 _BYTES_PER_PIXEL = 8
 _BYTES_BESIDE_PIXELS = 64 << 20
@@ -154,11 +160,14 @@ def _read(
 ) -> bytes:
     """Read a whole file, by itself or in a tar, unless it is larger than any picture."""
     limit = settings.max_pixels * _BYTES_PER_PIXEL + _BYTES_BESIDE_PIXELS
-    try:
+
+    def read() -> bytes | None:
         if tar is None:
-            data = _at_most(source, path, limit)
-        else:
-            data = source.read_ranges(tar, [place])[0] if place.size <= limit else None
+            return _at_most(source, path, limit)
+        return source.read_ranges(tar, [place])[0] if place.size <= limit else None
+
+    try:
+        data = _with_retries(read)
     except (FileNotFoundError, EndsEarly) as error:
         told = "is missing" if isinstance(error, FileNotFoundError) else f"breaks off with its tar ({error})"
         raise Rejected(stage, f"{what} {told}") from None
@@ -171,6 +180,18 @@ def _read(
     if not data:
         raise Rejected(stage, f"{what} is empty")
     return data
+
+
+def _with_retries(read: Callable[[], bytes | None]) -> bytes | None:
+    """What `read` returns, tried again after input/output errors."""
+    for delay in _RETRY_DELAYS:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            time.sleep(delay)
+    return read()
 
 
 def _at_most(storage: Storage, path: str, limit: int) -> bytes | None:

@@ -1,34 +1,26 @@
-"""What an input is; and tars as sources: a sample of a tar (files of one key) is one input.
+"""What an input is; and tars as sources: every picture of a tar is an input.
 
 For the dataset's spec a tar is a root of its own: patterns see the names of its members.
 """
 
 from __future__ import annotations
 
-import tarfile
-from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.selection import Selection
+from vice.pipeline.prep.tar_members import Member, Place, read_members
 from vice.pipeline.storage.base import Storage
 
 PICTURE_SUFFIXES = frozenset(
     """jpg jpeg jpe jfif png webp tif tiff bmp dib gif avif avifs
     heic heif jp2 j2k jpx ppm pgm pbm pnm ico""".split()  # noqa: SIM905 - a list of strings would fill the page
 )
-"""Suffixes by which the picture of a sample is found."""
-
-
-class Place(NamedTuple):
-    """Where a file lies in a tar, in bytes."""
-
-    offset: int
-    size: int
+"""Suffixes by which the pictures of a tar are found."""
 
 
 class Input(NamedTuple):
-    """An input: a file by itself, or the picture of a sample in a tar."""
+    """An input: a file by itself, or a picture in a tar."""
 
     path: str
     """Relative to the source's root; of a file in a tar the tar's path, then the member's."""
@@ -39,7 +31,7 @@ class Input(NamedTuple):
     label: Place | None = None
     """Where its label map lies there; None where the tar has none."""
     problem: str | None = None
-    """Why it cannot be read, where that is known already (of a tar that breaks off)."""
+    """Why it cannot be read, where that is known already: a tar that breaks off, or a link in it that leads nowhere."""
 
     @property
     def name(self) -> str:
@@ -50,8 +42,9 @@ class Input(NamedTuple):
 def tar_inputs(storage: Storage, tar: str, selection: Selection) -> list[Input]:
     """The inputs of a tar, sorted by the bytes of their paths.
 
-    Of a sample, the input is its first member with a picture's suffix that is a picture of the spec; where it has none,
-    its first file, to be rejected later. What else lies in the sample is left out.
+    As in a folder, every member is an input that is not hidden, no label map, and not named by the spec as something
+    else. What has no picture's suffix is left out where its sample (members with the same name up to the first dot)
+    has a picture: `a.json` and `a.cls` describe `a.jpg`. What cannot be read is an input too, to be rejected by name.
 
     Args:
         storage: the source's root.
@@ -61,62 +54,36 @@ def tar_inputs(storage: Storage, tar: str, selection: Selection) -> list[Input]:
     Raises:
         OSError: the source's disk or store failed.
     """
-    members: dict[str, Place] = {}
-    problem = None
-    try:
-        for name, place in _members(storage, tar):
-            members[name] = place
-        if not members:
-            problem = "the tar holds no files"
-    except (tarfile.TarError, ValueError) as error:
-        problem = f"the tar cannot be read beyond its first {len(members)} files ({error})"
-    except (FileNotFoundError, PermissionError) as error:
-        problem = "the tar is missing" if isinstance(error, FileNotFoundError) else f"the tar cannot be read ({error})"
+    found = read_members(storage, tar)
+    places = found.places()
+    files = [member for member in found.members if not member.is_hidden and selection.is_input(member.name)]
+    with_picture = {_sample(one.name) for one in files if _has_picture_suffix(one.name) and _fits(one, selection)}
     inputs = [
-        Input(f"{tar}/{name}", tar, members[name], _label(name, members, selection.spec))
-        for name in _pictures(members, selection)
+        Input(f"{tar}/{one.name}", problem=one.problem)
+        if one.place is None
+        else Input(f"{tar}/{one.name}", tar, one.place, _label(one.name, places, selection.spec))
+        for one in files
+        if _has_picture_suffix(one.name) or _sample(one.name) not in with_picture
     ]
-    if problem is not None:
-        inputs.append(Input(tar, problem=problem))
-    return sorted(inputs, key=lambda found: found.path.encode("utf-8", "surrogateescape"))
+    if found.problem is not None:
+        inputs.append(Input(tar, problem=found.problem))
+    return sorted(inputs, key=lambda one: one.path.encode("utf-8", "surrogateescape"))
 
 
-def _members(storage: Storage, tar: str) -> Iterator[tuple[str, Place]]:
-    """Name and place of every regular file of a tar, hidden ones left out.
-
-    Raises:
-        tarfile.TarError: it is damaged, or ends without the mark of its end.
-    """
-    with storage.open(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-        for entry in archive:
-            name = entry.name.removeprefix("./")
-            if entry.isreg() and not entry.issparse() and not name.startswith(".") and "/." not in name:
-                yield name, Place(entry.offset_data, entry.size)
-            archive.members = []  # tarfile keeps them all otherwise
-        # at a damaged header tarfile stops as if that were the end
-        file.seek(archive.offset)
-        end = bytes(file.read(tarfile.BLOCKSIZE))
-        if end != bytes(tarfile.BLOCKSIZE):
-            what = "damaged header" if end else "no mark of its end"
-            raise tarfile.ReadError(f"{what} at byte {archive.offset}")
+def _sample(path: str) -> str:
+    """The key that WebDataset gives a member: its path up to the first dot of its name."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{name.split('.')[0]}"
 
 
-def _pictures(members: Iterable[str], selection: Selection) -> Iterator[str]:
-    """The name of the file that stands for each sample."""
-    samples: dict[str, list[str]] = {}
-    for path in members:
-        if selection.is_input(path):
-            folder, _, name = path.rpartition("/")
-            samples.setdefault(f"{folder}/{name.split('.')[0]}", []).append(path)
-    for paths in samples.values():
-        pictures = (path for path in paths if _has_picture_suffix(path) and selection.spec.picture(path))
-        yield next(pictures, paths[0])
+def _fits(member: Member, selection: Selection) -> bool:
+    return selection.spec.picture(member.name) is not None
 
 
 def _has_picture_suffix(path: str) -> bool:
     return path.rpartition(".")[2].lower() in PICTURE_SUFFIXES
 
 
-def _label(path: str, members: dict[str, Place], spec: DatasetSpec) -> Place | None:
+def _label(path: str, places: dict[str, Place], spec: DatasetSpec) -> Place | None:
     name = spec.picture(path)
-    return None if name is None or name.label is None else members.get(name.label)
+    return None if name is None or name.label is None else places.get(name.label)

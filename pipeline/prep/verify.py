@@ -25,6 +25,7 @@ from vice.data_specs.shard_format import (
     SHARD_FOLDER,
     fingerprint_of_record,
 )
+from vice.pipeline.prep.tar_members import REPEATED_NAME
 from vice.pipeline.prep.verify_shard import ShardToCheck, damaged_keys, deep_problems, shard_problems
 from vice.pipeline.shards import Shards
 from vice.pipeline.storage.base import Storage
@@ -96,7 +97,10 @@ def _where_in(name: str, shards: Shards) -> str:
 
 
 def _table_problems(shards: Shards) -> Iterator[str]:
-    """Manifest and rejected list against the record: schemas, counts, no key and no source twice."""
+    """Manifest and rejected list against the record: schemas, counts, no key and no source twice.
+
+    Of a name that a tar holds repeatedly, every copy but the last is a rejection with the same source.
+    """
     with shards.storage.open(MANIFEST_FILE) as manifest, shards.storage.open(REJECTED_FILE) as file:
         schemas = ((MANIFEST_FILE, pq.read_schema(manifest), MANIFEST_SCHEMA),)
         rejected = pq.read_table(file)
@@ -109,7 +113,8 @@ def _table_problems(shards: Shards) -> Iterator[str]:
     counts = (columns.num_rows, rejected.num_rows, columns.num_rows + rejected.num_rows)
     if counts != (record.num_samples, record.num_rejected, record.num_inputs):
         yield f"{MANIFEST_FILE} and {REJECTED_FILE} have {counts[0]} + {counts[1]} rows, {DATASET_FILE} says otherwise"
-    sources = pa.chunked_array([*columns["source"].chunks, *rejected["source"].chunks], pa.string())
+    once = rejected.filter(pc.not_equal(rejected["reason"], REPEATED_NAME))
+    sources = pa.chunked_array([*columns["source"].chunks, *once["source"].chunks], pa.string())
     if any(pc.count_distinct(values).as_py() != len(values) for values in (sources, columns["key"])):
         yield f"{MANIFEST_FILE} or {REJECTED_FILE} has a key or a source twice"
 

@@ -33,25 +33,37 @@ class LocalStorage(Storage):
     def walk(self, *, hidden: bool = False) -> Iterator[Entry]:
         """Every regular file; a folder reached twice through links is taken once, under its first path.
 
-        Raises:
-            InputError: a folder cannot be listed.
-        """
-        return self._walk(os.fsencode(self.folder), b"", hidden, set())
+        What cannot be listed or is a link to nowhere (an unreadable folder, a link to itself) is an entry of size -1:
+        reading it says what is wrong with it, and the rest is listed all the same.
 
-    def _walk(self, folder: bytes, prefix: bytes, hidden: bool, seen: set[bytes]) -> Iterator[Entry]:
-        real = os.path.realpath(folder)
-        if real in seen:
-            return
-        seen.add(real)
-        # with `/` behind a folder's name, the order within folders is the order of whole paths
-        for name in sorted(_names(folder, hidden)):
-            path = folder + b"/" + name
-            if name.endswith(b"/"):
-                yield from self._walk(path[:-1], prefix + name, hidden, seen)
+        Raises:
+            InputError: the folder itself cannot be listed.
+        """
+        root = os.fsencode(self.folder)
+        try:
+            folders = [(b"", _names(root, hidden))]
+            seen = {_identity(root)}
+        except OSError as error:
+            raise InputError(f"cannot list a folder ({error.strerror})", where=self.folder) from None
+        # not by recursion: folders nest as deep as the system allows
+        while folders:
+            prefix, names = folders[-1]
+            if not names:
+                folders.pop()
                 continue
-            size = _regular_size(path)
+            name = prefix + names.pop()
+            if name.endswith(b"/"):
+                try:
+                    identity = _identity(root + b"/" + name)
+                    if identity not in seen:
+                        seen.add(identity)
+                        folders.append((name, _names(root + b"/" + name, hidden)))
+                except OSError:
+                    yield Entry(os.fsdecode(name[:-1]), -1)
+                continue
+            size = _regular_size(root + b"/" + name)
             if size is not None:
-                yield Entry(os.fsdecode(prefix + name), size)
+                yield Entry(os.fsdecode(name), size)
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -149,16 +161,32 @@ class FileLock(Hold):
         """A lock of a living process cannot be lost."""
 
 
-def _names(folder: bytes, hidden: bool) -> Iterator[bytes]:
-    """Names in a folder, folders with `/` behind them."""
+def _names(folder: bytes, hidden: bool) -> list[bytes]:
+    """Names in a folder, the last one first; folders have `/` behind them, which makes the order that of whole paths.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    with os.scandir(folder) as entries:
+        names = [
+            entry.name + b"/" if _is_folder(entry) else entry.name
+            for entry in entries
+            if hidden or not entry.name.startswith(b".")
+        ]
+    return sorted(names, reverse=True)
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if hidden or not entry.name.startswith(b"."):
-                    yield entry.name + b"/" if entry.is_dir() else entry.name
-    except OSError as error:
-        told = os.fsdecode(folder)
-        raise InputError(f"cannot list a folder ({error.strerror})", where=told) from None
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _identity(folder: bytes) -> tuple[int, int]:
+    """Device and number of a folder, equal for all paths that lead to it."""
+    status = os.stat(folder)  # noqa: PTH116 - Path takes no bytes
+    return status.st_dev, status.st_ino
 
 
 def _regular_size(path: bytes) -> int | None:

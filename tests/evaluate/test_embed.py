@@ -155,6 +155,19 @@ def test_a_killed_run_goes_on_to_the_same_bytes(checkpoints, tmp_path):
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("form", ["npy", "png"])
+def test_a_picture_with_the_longest_name_is_written_under_a_shorter_one(embed, checkpoints, tmp_path, form):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{'é' * 122}{number}xxx.jpg").write_bytes(jpeg(blobs(64, 48, seed=number)))
+    code, out, err = embed(checkpoints["first"], folder, tmp_path / "out", f"--format={form}")
+    assert (code, err) == (0, "") and "wrote 2 of 2 pictures" in out
+    names = sorted(path.name for path in (tmp_path / "out").rglob(f"*~*.{form}"))
+    assert len(names) == 2 and all(len(name.encode()) <= 244 for name in names)
+    assert "nothing to do" in embed(checkpoints["first"], folder, tmp_path / "out", f"--format={form}")[1]
+
+
 @pytest.mark.photographs
 def test_awkward_photographs_are_embedded_or_rejected_with_a_reason(embed, checkpoints, tmp_path):
     source = photographs("robustness")

@@ -1,12 +1,21 @@
 """`vice-prep` at the command line: help with an example, every mistake in one line with the right exit code."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from vice.data_specs.shard_format import DATASET_FILE
 from vice.pipeline.prep import cli
+
+COMMAND = [sys.executable, "-c", "from vice.pipeline.prep.cli import main; main()"]
 
 
 @pytest.fixture
@@ -98,3 +107,62 @@ def test_only_the_job_needs_ray_and_nothing_needs_torch():
     for line, loaded in ((looking, "[]"), ("import vice.pipeline.prep.job", "['ray']")):
         done = subprocess.run([sys.executable, "-c", f"{line}; {probe}"], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == loaded
+
+
+def test_what_a_terminal_cannot_write_is_replaced(shards):
+    command = [*COMMAND, "info", str(shards)]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, env=ascii_only, check=True)
+    assert done.stderr == "" and "?" in done.stdout
+
+
+def test_an_address_where_no_cluster_answers_is_one_line(run, source, spec_page, tmp_path):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    started = time.monotonic()
+    code, _, err = run("shard", source, tmp_path / "out", "--dataset", spec_page, "--ray-address", address)
+    assert code == 1 and err.startswith(
+        "vice-prep: error: no Ray cluster can be joined ([Errno 111] Connection refused)"
+    )
+    assert len(err.splitlines()) == 1 and "--ray-address" in err and time.monotonic() - started < 15
+
+
+@pytest.fixture
+def short_folder():
+    """A folder for Ray, whose sockets need short paths."""
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("moment", ["while Ray starts", "while it works"])
+def test_sigterm_is_an_interrupt(source, spec_page, short_folder, tmp_path, moment):
+    """As Slurm, Docker and Kubernetes end a program; no process may stay behind."""
+    out, temporary = tmp_path / "out", short_folder
+    words = [source, out, "--dataset", spec_page, "--samples-per-shard", "1", "--workers", "1", "--regions", "slic:4"]
+    driver = subprocess.Popen(
+        [*COMMAND, "shard", *map(str, words)],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "RAY_TMPDIR": str(temporary)},
+    )  # fmt: skip
+    signs = {"while Ray starts": "**/gcs_server.out", "while it works": "shards/*.json"}
+    folder = temporary if moment == "while Ray starts" else out
+    deadline = time.monotonic() + 90
+    while not list(folder.glob(signs[moment])) and driver.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGTERM)
+    _, err = driver.communicate(timeout=60)
+    assert (driver.returncode, err) == (143, "vice-prep: interrupted; run the same command again to resume\n")
+    deadline = time.monotonic() + 30
+    while (left := _processes_of(temporary)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+def _processes_of(folder):
+    """Command lines that name a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if str(folder).encode() in path.read_bytes():
+                found.append(path.read_bytes())
+    return found

@@ -1,5 +1,6 @@
 """From a file's bytes to the stored picture: which bytes are kept, what is refused, and where every pixel goes."""
 
+import gzip
 import io
 import zlib
 
@@ -161,7 +162,13 @@ class TestRefusals:
             (jpeg(blobs(80, 60, 0))[:-900], "cannot be decoded whole"),
             (encoded(blobs(80, 60, 0), "BMP")[:-100], "cannot be decoded whole"),
             (png(blobs(80, 31, 0)), "80 × 31 is smaller than 32 pixels"),
-            (encoded(np.zeros((60, 80), np.float32), "TIFF"), "pixels are float32"),
+            (
+                encoded(np.zeros((60, 80), np.float32), "TIFF"),
+                "float pixels are not supported: convert to 8 or 16 bits",
+            ),
+            (encoded(np.zeros((60, 80), np.int32), "TIFF"), "pixels of 32 bits are not supported"),
+            (cv2.imencode(".tif", np.zeros((60, 80, 3), np.float32))[1].tobytes(), "float pixels are not supported"),
+            (gzip.compress(jpeg(blobs(80, 60, 0))), "compressed archive: decompress it first"),
         ],
     )
     def test_unreadable_pictures_are_rejected(self, data, reason):
@@ -177,8 +184,9 @@ class TestRefusals:
             standardise(bytes(bomb), JPEG)
 
     def test_a_picture_that_becomes_too_small_is_refused(self):
-        with pytest.raises(Rejected, match="64 × 24 is smaller"):
+        with pytest.raises(Rejected, match="160 × 60 becomes 64 × 24, smaller than 32 pixels: --max-side 86 keeps it"):
             standardise(png(blobs(160, 60, 0)), PrepSettings(max_side=64))
+        assert min(standardise(png(blobs(160, 60, 0)), PrepSettings(max_side=86)).pixels.shape[:2]) == 32
 
 
 class TestLabels:

@@ -1,5 +1,6 @@
 """One input becomes one sample, or a rejection that says at which stage and why."""
 
+import errno
 import hashlib
 import json
 
@@ -13,7 +14,7 @@ from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.regions import IGNORE, RegionLayer
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.prep.rejection import Rejection
-from vice.pipeline.prep.sample import Recipe, make_sample
+from vice.pipeline.prep.sample import PreparedSample, Recipe, make_sample
 from vice.pipeline.prep.tars import Input
 from vice.pipeline.storage.local import LocalStorage
 
@@ -130,3 +131,23 @@ def test_a_path_that_fits_no_picture_and_a_picture_smaller_than_a_region_are_rej
     put(tmp_path, a__jpg=jpeg(blobs(80, 40, 0)))
     rejection = make(tmp_path, settings=PrepSettings(regions=[RegionLayer.from_text("slic:60")]))
     assert rejection == Rejection("one/a.jpg", "regions", "80 × 40 is smaller than a region of slic:60")
+
+
+def test_a_read_that_fails_once_is_tried_again_and_one_that_always_fails_is_rejected_by_name(tmp_path, monkeypatch):
+    put(tmp_path, a__jpg=jpeg(blobs(80, 60, 0)), a_labels__png=png(np.zeros((60, 80), np.uint8)))
+    chunks, failures = LocalStorage.chunks, [OSError(errno.EIO, "Input/output error")]
+
+    def failing(storage, name):
+        if failures and name.endswith("jpg"):
+            raise failures[0] if always else failures.pop()
+        return chunks(storage, name)
+
+    monkeypatch.setattr(LocalStorage, "chunks", failing)
+    monkeypatch.setattr("vice.pipeline.prep.sample._RETRY_DELAYS", (0.0, 0.0))
+    always = False
+    assert isinstance(make(tmp_path), PreparedSample)
+    always, failures = True, [OSError(errno.EIO, "Input/output error")]
+    assert make(tmp_path) == Rejection("one/a.jpg", "read", "the file cannot be read (Input/output error)")
+    failures = [OSError(errno.ENOSPC, "No space left on device")]
+    with pytest.raises(OSError, match="No space"):
+        make(tmp_path)

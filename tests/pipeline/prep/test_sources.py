@@ -1,5 +1,6 @@
 """What counts as an input, and in which order inputs fill the shards."""
 
+import errno
 import os
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from vice.data_specs.dataset import DatasetSpec, load_dataset
 from vice.data_specs.errors import InputError
 from vice.pipeline.prep.inputs import find_inputs, printable, shuffled
+from vice.pipeline.storage.local import LocalStorage
 
 PLAIN = load_dataset("image_folder")
 LABELLED = DatasetSpec(name="x", title="x", pictures=r"^(?P<id>\w+)\.jpg$", labels="truth/{id}.png", classes=["a"])
@@ -37,6 +39,70 @@ def test_links_are_followed_without_loops_and_pipes_are_no_files(tree):
     os.mkfifo(tree / "pipe.jpg")
     found = ["a.jpg", "b.jpg", "deep/er/c.tif", "gone.jpg", "link.jpg", "notes.txt"]
     assert paths_of(tree, LABELLED) == found
+
+
+def test_one_bad_entry_never_blocks_the_rest(tmp_path):
+    (tmp_path / "good.jpg").write_text("x")
+    (tmp_path / "self").symlink_to("self")
+    assert [(entry.path, entry.size) for entry in LocalStorage(tmp_path).walk()] == [("good.jpg", 1), ("self", -1)]
+    assert paths_of(tmp_path, PLAIN) == ["good.jpg", "self"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_input_to_be_rejected(tmp_path, monkeypatch):
+    for name in ("a/good.jpg", "shut/in.jpg", "z.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    scandir = os.scandir
+
+    def refusing(folder):
+        if folder.endswith(b"shut/"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert paths_of(tmp_path, PLAIN) == ["a/good.jpg", "shut", "z.jpg"]
+
+
+def test_folders_nest_as_deep_as_the_system_allows(tmp_path):
+    depth = 1200
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    os.close(os.open("deepest.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    assert paths_of(tmp_path, PLAIN) == ["d/" * depth + "deepest.jpg"]
+
+
+def test_a_path_longer_than_the_system_takes_is_rejected_by_name(tmp_path):
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=here)
+        here, above = os.open("d" * 250, os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    os.close(here)
+    (tmp_path / "good.jpg").write_text("x")
+    first, second = paths_of(tmp_path, PLAIN)
+    assert first.startswith("d" * 250) and second == "good.jpg"
+
+
+def test_every_file_is_tried_whatever_its_name(tmp_path):
+    names = [
+        b"nosuffix",
+        b"new\nline.jpg",
+        b"a\xff.jpg",
+        b"a\\xff.jpg",
+        b"a\\\\xff.jpg",
+        b"trailing.",
+        b"n" * 251 + b".jpg",
+    ]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_text("x")
+    paths = paths_of(tmp_path, PLAIN)
+    assert sorted(map(os.fsencode, paths)) == sorted(names)
+    assert all(PLAIN.picture(path) is not None for path in paths)
+    assert len({printable(path) for path in paths}) == len(names)
 
 
 def test_the_fingerprint_sees_sizes_and_labels(tree):
