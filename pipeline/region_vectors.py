@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float16
 
+from vice.data_specs.command_line import command
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.region_vectors import (
     STARTED_FILE,
@@ -77,7 +78,8 @@ class RegionVectors:
         Raises:
             InputError: they belong to other shards or to another layer, or the layer is never stored.
         """
-        made_from, hint = self.record.shards, f"make vectors with: vice-eval embed ENCODER {shards.address} OUT"
+        made_from = self.record.shards
+        hint = f"make vectors with: {command('vice-eval', 'embed', 'ENCODER', shards.address, 'OUT')}"
         if grid_cell(layer) is not None:
             what = f"region vectors belong to a stored layer ({self.record.layer}), regions are {layer}"
             raise InputError(what, where=self.address, hint=f"use regions={self.record.layer}, or no region vectors")
@@ -178,5 +180,6 @@ def _not_complete(out: Storage) -> InputError:
     except (OSError, ValueError, KeyError, TypeError):
         return InputError("no region vectors", where=out.address, hint=f"make them with: {MAKE}")
     what = f"region vectors of {shards['dataset']} {shards['split']} are not complete"
-    hint = f"finish them with: vice-eval embed ENCODER SHARDS {out.address} --regions {layer}"
+    finish = command("vice-eval", "embed", "ENCODER", "SHARDS", out.address, "--regions", layer)
+    hint = f"finish them with: {finish}"
     return InputError(what, where=out.address, hint=hint)

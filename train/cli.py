@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vice.data_specs.command_line import command
 from vice.data_specs.errors import run_command
 from vice.pipeline.shards import Shards
 from vice.train.config import TrainConfig
@@ -93,7 +94,8 @@ def launch_command(
     last = run_dir / CHECKPOINT_FOLDER / LAST
     info = read_checkpoint(last).info
     print(f"trained {info.name}: {info.step} of {info.num_steps} steps, {info.views_seen} views -> {last}")
-    print(f"next: vice-eval all {last} --train {shards} --val VAL_SHARDS --run-dir {run_dir / 'eval'}")
+    words = ("--train", shards, "--val", "VAL_SHARDS", "--run-dir", run_dir / "eval")
+    print(f"next: {command('vice-eval', 'all', last, *words)}")
 
 
 def _with_defaults(shards: str, run_dir: Path, overrides: list[str]) -> TrainConfig:

@@ -135,7 +135,7 @@ def _clustered(
     settings = KMeansSettings(spherical=True)
     clusters = fit_clusters(points, options.num_clusters, settings=settings, seed=options.seed)
     told = {"library": library(), "num_regions": len(points), "seed": options.seed, **settings._asdict()}
-    return unit_length(clusters.head.weight), {"concepts": "k-means of regions", "kmeans": told}
+    return unit_length(clusters.centroids), {"concepts": "k-means of regions", "kmeans": told}
 
 
 def _cut_outs(

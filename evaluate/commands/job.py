@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vice.data_specs.command_line import command
 from vice.data_specs.errors import InputError
 from vice.data_specs.results import Evaluation, Levels, TrainingCurve
 from vice.evaluate.comparison import missing_baselines
@@ -184,4 +185,4 @@ def find_device(name: str) -> torch.device:
 
 def say_next(run_dir: Path) -> None:
     """Print what to do next."""
-    print(f"next: vice-eval report {run_dir} --output {run_dir / 'report.html'}")
+    print(f"next: {command('vice-eval', 'report', run_dir, '--output', run_dir / 'report.html')}")

@@ -22,6 +22,7 @@ def regions(
     classes: ClassSetName = None,
 ) -> None:
     """Measure the best that labels of whole regions can be, beside grids of equal base size and of equal count."""
+    from vice.evaluate.commands.job import say_next
     from vice.evaluate.record import add, check_record
     from vice.evaluate.regions.job import evaluate_regions
     from vice.evaluate.summary import print_bounds
@@ -34,4 +35,4 @@ def regions(
     path = add(run_dir, regions={name: bounds})
     print_bounds(bounds)
     print(f"wrote {path}")
-    print(f"next: vice-eval report {run_dir} --output {run_dir / 'report.html'}")
+    say_next(run_dir)

@@ -15,7 +15,7 @@ import numpy as np
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.fingerprint import difference
 from vice.evaluate.counters import raw_draws
-from vice.evaluate.embedding.out_folder import check_is_new, locked, whole_file, write_json
+from vice.evaluate.embedding.out_folder import check_is_new, locked, read_json, whole_file, write_json
 from vice.evaluate.embedding.pictures import Picture, Pictures
 from vice.evaluate.embedding.writers import Embedded, Format, NpyWriter, ParquetWriter, PngWriter, Writer
 from vice.evaluate.encoders.protocol import Encoder
@@ -59,8 +59,7 @@ def embed_pictures(
     """
     with locked(out):
         if _begin(out, made_by):
-            told = json.loads((out / DONE_FILE).read_text(encoding="utf-8"))
-            return Outcome(len(pictures), 0, told["rejected"])
+            return Outcome(len(pictures), 0, read_json(out / DONE_FILE).get("rejected", {}))
         writer = _writer(out, form, dtype, encoder, pictures)
         written, rejected = 0, {}
         units = range(0, len(pictures), writer.unit)
@@ -171,7 +170,7 @@ def _begin(out: Path, made_by: dict[str, Any]) -> bool:
     if not path.is_file():
         check_is_new(out)
         write_json(path, _head(made_by))
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there = read_json(path)
     changes = difference(there, json.loads(json.dumps(_head(made_by))))
     if changes:
         hint = "give another folder, or what it was begun with"

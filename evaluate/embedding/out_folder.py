@@ -87,6 +87,21 @@ def whole_file(path: Path, *, flush: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A record that `write_json` wrote.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"is damaged ({error})", where=path, hint="give a new folder") from None
+    if not isinstance(data, dict):
+        raise InputError("is damaged (not an object)", where=path, hint="give a new folder")
+    return data
+
+
 def write_json(path: Path, data: dict[str, Any], *, flush: bool = False) -> None:
     """Write a record as JSON, whole or not at all."""
     with whole_file(path, flush=flush) as temporary:

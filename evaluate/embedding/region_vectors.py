@@ -30,11 +30,12 @@ from vice.data_specs.region_vectors import (
     VectorsPart,
     VectorsRecord,
     VectorsSource,
+    parse_vectors_record,
     vectors_schema,
 )
 from vice.data_specs.regions import grid_cell
 from vice.data_specs.results import EncoderRef
-from vice.evaluate.embedding.out_folder import check_is_new, locked, whole_file, write_json
+from vice.evaluate.embedding.out_folder import check_is_new, locked, read_json, whole_file, write_json
 from vice.evaluate.embedding.region_means import region_means
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.progress import track
@@ -155,14 +156,14 @@ def _resumed(out: Path, source: VectorsSource) -> VectorsRecord | None:
         check_is_new(out)
         write_json(out / STARTED_FILE, ours, flush=True)
         return None
-    there = json.loads(files[0].read_text(encoding="utf-8"))
+    there = read_json(files[0])
     changes = difference({name: there.get(name) for name in ours}, ours)
     if changes:
         hint = "give a new folder, or what this one was made from"
         raise InputError(f"holds other region vectors ({_in_words(changes)})", where=out, hint=hint)
     if files[0].name == STARTED_FILE:
         return None
-    record = VectorsRecord.model_validate(there)
+    record = parse_vectors_record(files[0].read_bytes(), files[0])
     for part in record.parts:
         path = out / part.file
         if path.is_file() and path.stat().st_size != part.num_bytes:

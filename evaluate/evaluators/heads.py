@@ -60,8 +60,16 @@ class AffineHead(NamedTuple):
 
 
 def nearest_centroid(centroids: Float32[np.ndarray, "k d"]) -> AffineHead:
-    """The head whose prediction is the nearest centroid by Euclidean distance (the first of equals)."""
-    return AffineHead(centroids, -0.5 * np.square(centroids).sum(axis=1))
+    """The head whose prediction is the nearest centroid by Euclidean distance (the first of equals).
+
+    Scores are of vectors relative to the centroids' mean m: `argmax (c-m)·x - (c-m)·m - |c-m|²/2`. Without it a large
+    common offset would leave float32 no digits for the differences.
+    """
+    mean = centroids.mean(axis=0, dtype=np.float64)
+    weight = (centroids - mean).astype(np.float32)
+    relative = weight.astype(np.float64)
+    bias = -relative @ mean - 0.5 * np.square(relative).sum(axis=1)
+    return AffineHead(weight, bias.astype(np.float32))
 
 
 def pool_cells(embedding: Float32[np.ndarray, "d gh gw"], cells: int) -> Float32[np.ndarray, "d rows columns"]:

@@ -18,8 +18,10 @@ DEFAULTS = KMeansSettings()
 
 
 class Clusters(NamedTuple):
-    """Centroids, as a head that assigns vectors to them."""
+    """Centroids, and a head that assigns vectors to them."""
 
+    centroids: Float32[np.ndarray, "k d"]
+    """Of unit length if spherical."""
     head: AffineHead
     objective: float
     """Mean squared distance of the clustered points to their centroid (mean cosine if spherical)."""
@@ -43,7 +45,12 @@ def fit_clusters(
     """
     if num_clusters > len(vectors):
         raise too_few_vectors(num_clusters, len(vectors))
-    points = _unit_length(vectors) if settings.spherical else np.ascontiguousarray(vectors)
+    if settings.spherical:
+        points, mean = _unit_length(vectors), np.zeros(vectors.shape[1], np.float32)
+    else:
+        # FAISS takes |x|² - 2 c·x + |c|² in float32, which a large common offset would leave without digits
+        mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        points = np.ascontiguousarray(vectors - mean)
     kmeans = faiss.Kmeans(
         points.shape[1],
         num_clusters,
@@ -58,12 +65,11 @@ def fit_clusters(
     with _one_thread():
         objective = kmeans.train(points)
     num_points = min(len(points), num_clusters * settings.points_per_centroid)
-    centroids = np.ascontiguousarray(kmeans.centroids)
-    head = nearest_centroid(centroids)
-    if settings.spherical:
-        # For unit centroids the largest dot product is the smallest angle, whatever the vector's length.
-        head = head._replace(bias=np.zeros(num_clusters, np.float32))
-    return Clusters(head, float(objective) / num_points, num_points)
+    centroids = np.ascontiguousarray(kmeans.centroids) + mean
+    # for unit centroids the largest dot product is the smallest angle, whatever the vector's length
+    of_angles = AffineHead(centroids, np.zeros(num_clusters, np.float32))
+    head = of_angles if settings.spherical else nearest_centroid(centroids)
+    return Clusters(centroids, head, float(objective) / num_points, num_points)
 
 
 def on_gpu() -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from vice.data_specs.command_line import command
 from vice.data_specs.dataset import load_dataset
 from vice.data_specs.errors import InputError, run_command
 from vice.data_specs.regions import RegionLayer
@@ -149,7 +150,8 @@ def scenes(
     if folder.exists() and not folder.is_dir():
         raise InputError("FOLDER is a file", where=folder, hint="give a new folder")
     write_scenes(folder, num_train=num_train, num_val=num_val, seed=seed)
-    print(f"wrote {folder}; next: vice-prep shard {folder}/train {folder}/shards/train --dataset scenes")
+    shard = command("vice-prep", "shard", folder / "train", folder / "shards/train", "--dataset", "scenes")
+    print(f"wrote {folder}; next: {shard}")
 
 
 def main() -> None:

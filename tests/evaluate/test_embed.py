@@ -155,6 +155,15 @@ def test_a_killed_run_goes_on_to_the_same_bytes(checkpoints, tmp_path):
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name", ["started.json", "embeddings.json"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "\0\xff"])
+def test_a_damaged_record_is_one_line(embed, pictures, checkpoints, tmp_path, name, content):
+    assert embed(checkpoints["first"], pictures, tmp_path / "out")[0] == 0
+    (tmp_path / "out" / name).write_text(content)
+    code, _, err = embed(checkpoints["first"], pictures, tmp_path / "out")
+    assert code == 2 and f"{name}; give a new folder" in err and len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("form", ["npy", "png"])
 def test_a_picture_with_the_longest_name_is_written_under_a_shorter_one(embed, checkpoints, tmp_path, form):
     folder = tmp_path / "pictures"
