@@ -47,9 +47,15 @@ def _start(workers: int | None) -> int:
     try:
         ray.init(address="local", num_cpus=workers, num_gpus=0, include_dashboard=False, **_QUIET)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        hint = "set RAY_TMPDIR to a folder of your own with a short path"
-        raise WorkError(f"Ray cannot be started ({error})", where="this machine", hint=hint) from None
+        raise WorkError(f"Ray cannot be started ({error})", where="this machine", hint=_start_hint(error)) from None
     return workers
+
+
+def _start_hint(error: Exception) -> str:
+    """The variable to set, by the folder that Ray could not use."""
+    if os.path.expanduser("~") in str(error):  # noqa: PTH111 - a home that cannot be determined is no error here
+        return "set HOME to a folder that you can write to"
+    return "set RAY_TMPDIR to a folder of your own with a short path"
 
 
 def _join(workers: int | None, address: str) -> int:

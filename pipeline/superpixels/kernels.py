@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-_COMPILED = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": False}
+from vice.pipeline.superpixels.compiled import compiled
 
 LIGHTNESS = 100 / 255
 """OpenCV stretches L, 0 to 100, over 8 bits; a and b it only shifts."""
@@ -19,7 +19,7 @@ FIELDS = 5
 """Of a centre: row, column, and the three colours."""
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def row_sums(picture):
     """Sums of the channels along rows: int32 [h, w + 1, 3] of uint8 [h, w, 3]; a run's sum is a difference of two."""
     height, width = picture.shape[:2]
@@ -35,7 +35,7 @@ def row_sums(picture):
     return sums
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def planes_of(picture):
     """A picture uint8 [h, w, 3] as float32 planes [3, h, w]."""
     height, width = picture.shape[:2]
@@ -48,7 +48,7 @@ def planes_of(picture):
     return planes
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def grid_labels(height, width, rows, columns):
     """Numbers of an even grid's cells, int32 [h, w]."""
     labels = np.empty((height, width), np.int32)
@@ -62,7 +62,7 @@ def grid_labels(height, width, rows, columns):
     return labels
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def first_centres(lab, rows, columns):
     """Centres of an even grid, each moved to where the picture changes least among its nine pixels (section 3.1).
 
@@ -88,7 +88,7 @@ def first_centres(lab, rows, columns):
     return centres
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def _change(lab, y, x):
     """Squared differences of the pixels above and below, left and right; beyond the edge the picture repeats."""
     height, width = lab.shape[:2]
@@ -100,7 +100,7 @@ def _change(lab, y, x):
     return total
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def assign(planes, distances, labels, centres, colour_weights, reach, weight, first_row, row_step):
     """Give every pixel in the square of side 2 `reach` round a centre to the nearest centre.
 
@@ -152,7 +152,7 @@ def assign(planes, distances, labels, centres, colour_weights, reach, weight, fi
                 owners[at] = owner if nearer else owners[at]
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def move_centres(sums, labels, centres, first_row, row_step):
     """Move every centre to the mean of its pixels in these rows, in place and colour; one without pixels stays.
 
@@ -184,7 +184,7 @@ def move_centres(sums, labels, centres, first_row, row_step):
             centres[centre, 4] = np.float32(totals[centre, 4] / count)
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def widen(planes, labels, centres, widest, first_row, row_step):
     """SLICO: raise `widest`, float32 [k], to the largest squared colour distance among each centre's pixels."""
     height, width = labels.shape

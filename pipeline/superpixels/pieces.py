@@ -11,7 +11,7 @@ import heapq
 import numba
 import numpy as np
 
-_COMPILED = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": False}
+from vice.pipeline.superpixels.compiled import compiled
 
 
 def connected_regions(
@@ -43,7 +43,7 @@ def count_pieces(labels: np.ndarray) -> int:
     return _pieces(*runs, np.zeros((height, width + 1, 3), np.int32))[4]
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def _root(parents, run):
     while parents[run] != run:
         parents[run] = parents[parents[run]]
@@ -51,7 +51,7 @@ def _root(parents, run):
     return run
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def _runs(labels):
     """Starts [n] and labels [n] of all runs, row by row, and the first run of every row [h + 1]."""
     height, width = labels.shape
@@ -72,13 +72,13 @@ def _runs(labels):
     return starts[:count], values[:count], rows
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def _end(starts, rows, run, y, width):
     """The pixel after a run's last one."""
     return starts[run + 1] if run + 1 < rows[y + 1] else np.int32(width)
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def _pieces(starts, values, rows, sums):
     """Join runs that touch: every run's parent (the first run of its piece), and by that run area and colour sums.
 
@@ -118,7 +118,7 @@ def _pieces(starts, values, rows, sums):
     return parents, areas, colours, links, count
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def _merge(starts, values, rows, parents, areas, colours, links, count, min_area, max_count, width):
     """Merge pieces, the smallest first: changes parents, areas and colours."""
     smallest = [(areas[run], run) for run in range(len(starts)) if parents[run] == run and areas[run] < min_area]
@@ -151,7 +151,7 @@ def _merge(starts, values, rows, parents, areas, colours, links, count, min_area
             heapq.heappush(smallest, (areas[kept], kept))
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def _nearest_neighbour(
     piece, starts, rows, parents, areas, colours, links, seen, turn, borders, waiting, touched, width
 ):
@@ -197,7 +197,7 @@ def _nearest_neighbour(
     return best
 
 
-@numba.njit(**_COMPILED)
+@compiled
 def _painted(starts, values, rows, parents, width):
     """Pieces in the order of their first pixels, int32 [h, w], and how many: a piece's parent has its first pixel."""
     height = len(rows) - 1

@@ -128,6 +128,18 @@ def test_an_address_where_no_cluster_answers_is_one_line(run, source, spec_page,
     assert len(err.splitlines()) == 1 and "--ray-address" in err and time.monotonic() - started < 15
 
 
+@pytest.mark.parametrize(("variable", "value"), [("HOME", "/dev/null/home"), ("RAY_TMPDIR", "/tmp/" + "r" * 100)])
+def test_a_folder_that_ray_cannot_use_is_one_line_with_the_variable_to_set(
+    source, spec_page, tmp_path, variable, value
+):
+    words = [source, tmp_path / "out", "--dataset", spec_page, "--workers", "1"]
+    done = subprocess.run(
+        [*COMMAND, "shard", *map(str, words)], capture_output=True, text=True, env={**os.environ, variable: value}
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert f"; set {variable} to a folder" in done.stderr
+
+
 @pytest.fixture
 def short_folder():
     """A folder for Ray, whose sockets need short paths."""
