@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vice.data_specs.errors import InputError
-from vice.pipeline.storage.base import Entry, Storage
+from vice.pipeline.storage.base import UNLISTED_FOLDER, EnterFolder, Entry, Storage
 from vice.pipeline.storage.opening import open_storage, scheme_of, split_address
 
 LIST_SUFFIXES = {".txt", ".csv", ".parquet"}
@@ -104,9 +104,22 @@ def _glob(pattern: str) -> Listing:
     parts = pattern.split("/")
     first = next(i for i, part in enumerate(parts) if _WILD.search(part))
     storage = open_storage("/".join(parts[:first]) or ("/" if pattern.startswith("/") else "."))
-    wanted = glob_expression("/".join(parts[first:]))
-    found = (entry for entry in _told(storage, storage.walk()) if wanted.fullmatch(entry.path))
+    wanted, enter = glob_expression("/".join(parts[first:])), _folders_of(parts[first:])
+    listed = _told(storage, storage.walk(enter=enter))
+    found = (entry for entry in listed if entry.size == UNLISTED_FOLDER or wanted.fullmatch(entry.path))
     return Listing(storage, found, covers_root="**" in pattern)
+
+
+def _folders_of(parts: list[str]) -> EnterFolder:
+    """Which folders may hold files that a glob names; below a `**` all of them do."""
+    any_below = next((depth for depth, part in enumerate(parts) if "**" in part), None)
+    above = [glob_expression("/".join(parts[: depth + 1])) for depth in range(len(parts) - 1)[:any_below]]
+
+    def enter(folder: str) -> bool:
+        depth = folder.count("/")
+        return above[depth].fullmatch(folder) is not None if depth < len(above) else any_below is not None
+
+    return enter
 
 
 def glob_expression(pattern: str) -> re.Pattern[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import IO, NamedTuple, Self
 
@@ -23,7 +23,10 @@ class Entry(NamedTuple):
     path: str
     """Relative to the folder, `/` between parts."""
     size: int
-    """In bytes; -1 for a link that leads nowhere."""
+    """In bytes; -1 for a link that leads nowhere, `UNLISTED_FOLDER` for a folder that cannot be listed."""
+
+
+UNLISTED_FOLDER = -3
 
 
 class Hold(ABC):
@@ -44,6 +47,14 @@ class Hold(ABC):
         """
 
 
+EnterFolder = Callable[[str], bool]
+
+
+def enter_all(_: str) -> bool:
+    """Leave no folder out."""
+    return True
+
+
 class Storage(ABC):
     """A folder of files; every name is relative to it, with `/` between its parts.
 
@@ -62,11 +73,12 @@ class Storage(ABC):
         return f"{self.address}/{name}"
 
     @abstractmethod
-    def walk(self, *, hidden: bool = False) -> Iterator[Entry]:
+    def walk(self, *, hidden: bool = False, enter: EnterFolder = enter_all) -> Iterator[Entry]:
         """Every file of the folder and the folders below it, in the order of their paths' bytes.
 
         Args:
             hidden: also those of which a part of the path begins with a dot.
+            enter: which folders may be left out, by their paths; a store, which has none, lists everything.
         """
 
     @abstractmethod

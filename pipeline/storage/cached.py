@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, NoReturn
 
-from vice.pipeline.storage.base import Entry, Hold, Storage
+from vice.pipeline.storage.base import EnterFolder, Entry, Hold, Storage, enter_all
 from vice.pipeline.storage.cache_folder import CacheFolder, OpenFile
 
 _MOST_KEPT = 256
@@ -54,9 +54,9 @@ class CachedStorage(Storage):
         cache = self._cache
         return _rebuild, (self._remote, cache.folder, self._files, self._fingerprint, cache.max_bytes)
 
-    def walk(self, *, hidden: bool = False) -> Iterator[Entry]:
+    def walk(self, *, hidden: bool = False, enter: EnterFolder = enter_all) -> Iterator[Entry]:
         """Every file of the folder itself."""
-        return self._remote.walk(hidden=hidden)
+        return self._remote.walk(hidden=hidden, enter=enter)
 
     def exists(self, name: str) -> bool:
         """Whether the folder itself has such a file."""

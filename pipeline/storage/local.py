@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from vice.data_specs.errors import InputError, WorkError
-from vice.pipeline.storage.base import CHUNK, Entry, Hold, Storage, whole
+from vice.pipeline.storage.base import CHUNK, UNLISTED_FOLDER, EnterFolder, Entry, Hold, Storage, enter_all, whole
 
 ASIDE_FOLDER = ".vice-prep/aside"
 """Where files lie while they are being written: on the same disk as the folder's own."""
@@ -30,10 +30,10 @@ class LocalStorage(Storage):
         super().__init__(str(folder))
         self.folder = Path(folder).absolute()
 
-    def walk(self, *, hidden: bool = False) -> Iterator[Entry]:
+    def walk(self, *, hidden: bool = False, enter: EnterFolder = enter_all) -> Iterator[Entry]:
         """Every regular file; a folder reached twice through links is taken once, under its first path.
 
-        What cannot be listed or is a link to nowhere (an unreadable folder, a link to itself) is an entry of size -1:
+        A link to nowhere or to itself is an entry of size -1, a folder that cannot be listed one of `UNLISTED_FOLDER`:
         reading it says what is wrong with it, and the rest is listed all the same.
 
         Raises:
@@ -53,13 +53,15 @@ class LocalStorage(Storage):
                 continue
             name = prefix + names.pop()
             if name.endswith(b"/"):
+                if not enter(os.fsdecode(name[:-1])):
+                    continue
                 try:
                     identity = _identity(root + b"/" + name)
                     if identity not in seen:
                         seen.add(identity)
                         folders.append((name, _names(root + b"/" + name, hidden)))
                 except OSError:
-                    yield Entry(os.fsdecode(name[:-1]), -1)
+                    yield Entry(os.fsdecode(name[:-1]), UNLISTED_FOLDER)
                 continue
             size = _regular_size(root + b"/" + name)
             if size is not None:

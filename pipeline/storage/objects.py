@@ -18,7 +18,7 @@ from obstore.exceptions import BaseError
 from obstore.store import GCSStore, S3Store
 
 from vice.data_specs.errors import InputError
-from vice.pipeline.storage.base import CHUNK, Entry, Hold, Storage, is_hidden, whole
+from vice.pipeline.storage.base import CHUNK, EnterFolder, Entry, Hold, Storage, enter_all, is_hidden, whole
 from vice.pipeline.storage.lease import Lease
 
 _CLIENT = {
@@ -57,7 +57,7 @@ class ObjectStorage(Storage):
     def __reduce__(self):
         return type(self), (self.address,)
 
-    def walk(self, *, hidden: bool = False) -> Iterator[Entry]:
+    def walk(self, *, hidden: bool = False, enter: EnterFolder = enter_all) -> Iterator[Entry]:
         """Every object below the prefix, as the store lists them: in the order of their keys' bytes."""
         with _as_os_error():
             for entry in _without_markers(self._list()):

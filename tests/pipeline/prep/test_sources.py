@@ -62,6 +62,33 @@ def test_a_folder_that_cannot_be_listed_is_an_input_to_be_rejected(tmp_path, mon
 
     monkeypatch.setattr(os, "scandir", refusing)
     assert paths_of(tmp_path, PLAIN) == ["a/good.jpg", "shut", "z.jpg"]
+    assert paths_of(tmp_path / "**/*.jpg", PLAIN) == ["a/good.jpg", "shut", "z.jpg"]
+    assert paths_of(tmp_path / "a/*.jpg", PLAIN) == ["good.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found", "entered"),
+    [
+        ("*.jpg", ["top.jpg"], []),
+        ("a/*.jpg", ["x.jpg"], []),
+        ("?/*/x.jpg", ["a/c/x.jpg"], ["a", "a/c", "b", "b/d"]),
+        ("a/**/x.jpg", ["c/x.jpg", "x.jpg"], ["a/c"]),
+        ("**/y.jpg", ["b/d/y.jpg"], ["a", "a/c", "b", "b/d", "other", "other/deep"]),
+    ],
+)
+def test_a_glob_walks_only_what_it_can_match(tmp_path, monkeypatch, pattern, found, entered):
+    for name in ("top.jpg", "a/x.jpg", "a/c/x.jpg", "b/d/y.jpg", "other/deep/x.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    scandir, listed = os.scandir, []
+
+    def listing(folder):
+        listed.append(os.fsdecode(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", listing)
+    assert paths_of(tmp_path / pattern, PLAIN) == found
+    assert sorted(path.rstrip("/") for path in listed)[1:] == [f"{tmp_path}/{name}" for name in entered]
 
 
 def test_folders_nest_as_deep_as_the_system_allows(tmp_path):
