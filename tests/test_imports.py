@@ -19,6 +19,7 @@ MAY_IMPORT = {
         "pipeline.storage",
         *("train", "evaluate"),
         *(f"pipeline.prep.{name}" for name in ("decoding", "geometry", "headers", "inputs", "rejection", "sample")),
+        "pipeline.prep.tar_members",
     },
 }
 SPECS_MAY_USE = {"numpy", "pyarrow", "pydantic", "yaml", "vice"} | set(sys.stdlib_module_names)
