@@ -1,10 +1,68 @@
-"""Commands as a user can paste them into a shell."""
+"""What the three commands share: one line for a known error, one way to be interrupted, commands that can be pasted."""
 
 from __future__ import annotations
 
+import io
 import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from vice.data_specs.errors import ViceError
+
+_EXIT_CODE_OF_CTRL_C = 130
+"""With which Typer ends on it."""
 
 
 def command(*words: object) -> str:
     """A command of these words, quoted where a shell would take them apart."""
     return shlex.join(str(word) for word in words)
+
+
+def run_command(app: Callable[..., object], name: str) -> None:
+    """Run a command-line app: a known error prints one line and sets the exit code, a traceback only with `--debug`.
+
+    SIGTERM, by which schedulers and containers end a program, does what Ctrl-C does; the exit code is 143.
+
+    Args:
+        app: the Typer app (or any callable taking `prog_name`).
+        name: the command's name, as printed before the error.
+    """
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may know fewer characters than file names have
+    with _sigterm_as_interrupt() as came:
+        try:
+            app(prog_name=name)
+        except ViceError as error:
+            if debug:
+                traceback.print_exc()
+            print(f"{name}: error: {error.line()}", file=sys.stderr)
+            sys.exit(error.exit_code)
+        except SystemExit as end:
+            if end.code != _EXIT_CODE_OF_CTRL_C:
+                raise
+            print(f"{name}: interrupted; run the same command again to resume", file=sys.stderr)
+            sys.exit(128 + signal.SIGTERM if came else _EXIT_CODE_OF_CTRL_C)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[list[int]]:
+    """Let SIGTERM raise KeyboardInterrupt; the list says whether it came."""
+    came: list[int] = []
+
+    def interrupt(number: int, _: FrameType | None) -> NoReturn:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before)

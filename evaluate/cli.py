@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from vice.data_specs.errors import run_command
+from vice.data_specs.command_line import run_command
 from vice.evaluate.commands.atlas import atlas
 from vice.evaluate.commands.embed import embed
 from vice.evaluate.commands.regions import regions

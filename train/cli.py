@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vice.data_specs.command_line import command
-from vice.data_specs.errors import run_command
+from vice.data_specs.command_line import command, run_command
 from vice.pipeline.shards import Shards
 from vice.train.config import TrainConfig
 from vice.train.config_files import load_config, presets

@@ -134,8 +134,8 @@ def _clustered(
         raise InputError(what, hint="give a smaller --k")
     settings = KMeansSettings(spherical=True)
     clusters = fit_clusters(points, options.num_clusters, settings=settings, seed=options.seed)
-    told = {"library": library(), "num_regions": len(points), "seed": options.seed, **settings._asdict()}
-    return unit_length(clusters.centroids), {"concepts": "k-means of regions", "kmeans": told}
+    record = {"library": library(), "num_regions": len(points), "seed": options.seed, **settings._asdict()}
+    return unit_length(clusters.centroids), {"concepts": "k-means of regions", "kmeans": record}
 
 
 def _cut_outs(

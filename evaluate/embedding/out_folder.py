@@ -14,6 +14,7 @@ from typing import Any
 from vice.data_specs.errors import InputError
 
 LOCK_FILE = ".lock"
+_DAMAGED = "give a new folder"
 _LONGEST_NAME = 240
 """Bytes of a name without its suffix: file systems take 255, of which a suffix and a temporary name need some."""
 
@@ -96,9 +97,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_bytes())
     except ValueError as error:
-        raise InputError(f"is damaged ({error})", where=path, hint="give a new folder") from None
+        raise InputError(f"is damaged ({error})", where=path, hint=_DAMAGED) from None
     if not isinstance(data, dict):
-        raise InputError("is damaged (not an object)", where=path, hint="give a new folder")
+        raise InputError("is damaged (not an object)", where=path, hint=_DAMAGED)
     return data
 
 

@@ -169,6 +169,7 @@ class ClusterEvaluator:
     def _settings(self, k: int, rule: str, split: str) -> dict[str, Any]:
         """Everything that decided the numbers of one K under one mapping, and how each fit ended, for the record."""
         fits: dict[str, dict[str, Any]] = {}
+        origin = "zero" if self._kmeans.spherical else "mean of the vectors"
         for place, found in self._found.items():
             if place.num_clusters == k:
                 told = {"num_points": found.clusters.num_points, "objective": found.clusters.objective}
@@ -180,7 +181,7 @@ class ClusterEvaluator:
                 "num_vectors": self._num_vectors,
                 "seeds": self._seeds,
             },
-            "kmeans": {"library": library(), "num_clusters": k, **self._kmeans._asdict()},
+            "kmeans": {"library": library(), "num_clusters": k, "origin": origin, **self._kmeans._asdict()},
             "fits": fits,
             "matching": {"rule": rule, "fitted_on": FITTED_ON[split]},
             "resolution": "nearest centroid of the bilinearly upsampled embedding at every labelled pixel",

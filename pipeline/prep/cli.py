@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from vice.data_specs.command_line import command
+from vice.data_specs.command_line import command, run_command
 from vice.data_specs.dataset import load_dataset
-from vice.data_specs.errors import InputError, run_command
+from vice.data_specs.errors import InputError
 from vice.data_specs.regions import RegionLayer
 from vice.data_specs.shard_format import PrepSettings
 from vice.data_specs.validation import parse

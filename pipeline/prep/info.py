@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vice.data_specs.command_line import command
 from vice.data_specs.shard_format import REJECTED_FILE
 from vice.pipeline.prep.tables import commonest_reasons
 from vice.pipeline.shards import Shards
@@ -109,7 +109,7 @@ def facts_json(out: str | Path) -> str:
 def summary(out: str | Path) -> str:
     """`facts` in a few aligned lines, with what to run next."""
     told = facts(out)
-    return "\n".join(f"{name:<11}{line}".rstrip() for name, line in _sections(told, shlex.quote(str(out))))
+    return "\n".join(f"{name:<11}{line}".rstrip() for name, line in _sections(told, str(out)))
 
 
 def _sections(told: dict[str, Any], out: str) -> Iterator[tuple[str, str]]:
@@ -125,9 +125,10 @@ def _sections(told: dict[str, Any], out: str) -> Iterator[tuple[str, str]]:
     if reasons:
         counted = [(f"{told['num_rejected']:,}", "inputs" if told["num_rejected"] > 1 else "input")]
         yield from _table("rejected", counted + [(f"{int(count):,}", f"× {reason}") for count, _, reason in reasons])
-    yield "next", f"vice-prep verify {out}"
-    yield "", f"vice-prep preview {out} --output preview.html"
-    yield "", f"vice-train launch --shards {out} --run-dir runs/NAME   (vice-train presets lists other recipes)"
+    yield "next", command("vice-prep", "verify", out)
+    yield "", command("vice-prep", "preview", out, "--output", "preview.html")
+    launch = command("vice-train", "launch", "--shards", out, "--run-dir", "runs/NAME")
+    yield "", f"{launch}   (vice-train presets lists other recipes)"
 
 
 def _regions(told: dict[str, Any]) -> Iterator[tuple[str, str]]:

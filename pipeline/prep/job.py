@@ -24,7 +24,8 @@ from vice.pipeline.prep.isolation import make_sample_apart
 from vice.pipeline.prep.plan import KeyedInput, make_plan
 from vice.pipeline.prep.progress import PictureProgress
 from vice.pipeline.prep.ray_session import ray_session
-from vice.pipeline.prep.sample import Recipe, make_sample
+from vice.pipeline.prep.rejection import Rejection
+from vice.pipeline.prep.sample import READ_FAILED, Recipe, make_sample
 from vice.pipeline.prep.shard import Part, ShardFiles, build_part, check_shard, write_shard
 from vice.pipeline.prep.totals import complete
 from vice.pipeline.prep.workspace import Workspace, refuse_if_other
@@ -222,8 +223,16 @@ def part_size(num_inputs: int, num_workers: int) -> int:
 
 
 def make_part(inputs: list[KeyedInput], recipe: Recipe, make: Callable[..., Any] = make_sample) -> Part:
-    """The samples of some inputs, in tar format."""
-    return build_part([make(one, key, recipe) for one, key in inputs])
+    """The samples of some inputs, in tar format.
+
+    Raises:
+        OSError: none of several inputs could be read: the disk has failed, not a file.
+    """
+    results = [make(one, key, recipe) for one, key in inputs]
+    failed = [result for result in results if isinstance(result, Rejection) and result.reason.endswith(READ_FAILED)]
+    if len(failed) == len(results) > 1:
+        raise OSError(f"none of {len(failed)} files can be read (Input/output error), such as {failed[0].source}")
+    return build_part(results)
 
 
 def _make_part(inputs: list[KeyedInput], recipe: Recipe) -> tuple[Part, tuple[int, int]]:

@@ -26,6 +26,8 @@ from vice.pipeline.storage.base import EndsEarly, Storage
 
 SAMPLE_VERSION = "2"
 
+READ_FAILED = "cannot be read (Input/output error)"
+
 _FAULTS_OF_THE_FILE = {
     errno.EACCES: "cannot be read (Permission denied)",
     errno.EPERM: "cannot be read (Operation not permitted)",
@@ -33,7 +35,7 @@ _FAULTS_OF_THE_FILE = {
     errno.ENOTDIR: "is missing",
     errno.ELOOP: "is a link that leads to itself",
     errno.ENAMETOOLONG: "has a name that is too long",
-    errno.EIO: "cannot be read (Input/output error)",
+    errno.EIO: READ_FAILED,
 }
 """What is wrong with an input; any other error of a disk or store is not its fault and stops the work."""
 

@@ -32,11 +32,6 @@ class Member(NamedTuple):
     problem: str | None = None
     """Why it cannot be read."""
 
-    @property
-    def is_hidden(self) -> bool:
-        """Whether it, or a folder above it, begins with a dot."""
-        return any(part.startswith(".") and part.strip(".") for part in self.name.split("/"))
-
 
 @dataclass
 class TarMembers:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.selection import Selection
 from vice.pipeline.prep.tar_members import Member, Place, read_members
-from vice.pipeline.storage.base import Storage
+from vice.pipeline.storage.base import Storage, is_hidden
 
 PICTURE_SUFFIXES = frozenset(
     """jpg jpeg jpe jfif png webp tif tiff bmp dib gif avif avifs
@@ -56,7 +56,7 @@ def tar_inputs(storage: Storage, tar: str, selection: Selection) -> list[Input]:
     """
     found = read_members(storage, tar)
     places = found.places()
-    files = [member for member in found.members if not member.is_hidden and selection.is_input(member.name)]
+    files = [member for member in found.members if not is_hidden(member.name) and selection.is_input(member.name)]
     with_picture = {_sample(one.name) for one in files if _has_picture_suffix(one.name) and _fits(one, selection)}
     inputs = [
         Input(f"{tar}/{one.name}", problem=one.problem)

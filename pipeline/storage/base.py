@@ -181,8 +181,8 @@ def hashed_file(storage: Storage, name: str) -> Iterator[HashedFile]:
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a part of the path begins with a dot."""
-    return path.startswith(".") or "/." in path
+    """Whether a part of the path begins with a dot; `.` and `..` are no names of their own."""
+    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
 
 
 def whole(parts: Iterable[bytes], ranges: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -1,5 +1,6 @@
 """The job with a real Ray: the same bytes on any number of workers, interrupted or not; readable without our code."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.regions import RegionLayer
 from vice.data_specs.shard_format import MANIFEST_FILE, REJECTED_FILE, PrepSettings
 from vice.pipeline.prep import cli
-from vice.pipeline.prep.job import shard_dataset
+from vice.pipeline.prep.job import make_part, shard_dataset
+from vice.pipeline.prep.plan import make_plan
 from vice.pipeline.prep.shard import ROWS_FOLDER, WORK_FOLDER
 from vice.pipeline.prep.verify import verify_shards
 from vice.pipeline.shards import Shards
@@ -102,6 +104,20 @@ def test_a_disk_error_is_one_line_and_the_run_can_go_on(source, spec, settings, 
     (out / ROWS_FOLDER / "train-000003.parquet").rmdir()
     shard_dataset(source, out, settings, spec, ray_address=cluster)
     assert bytes_of(out) == bytes_of(shards)
+
+
+def test_a_disk_of_which_nothing_can_be_read_stops_the_job_instead_of_rejecting_everything(tmp_path, monkeypatch):
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_text("x")
+    plan = make_plan(tmp_path, PrepSettings(), load_dataset("image_folder"))
+    monkeypatch.setattr("vice.pipeline.storage.local.LocalStorage.chunks", failing)
+    monkeypatch.setattr("vice.pipeline.prep.sample._RETRY_DELAYS", ())
+    with pytest.raises(OSError, match="none of 2 files can be read"):
+        make_part(plan.inputs_of(0), plan.recipe)
+    assert len(make_part(plan.inputs_of(0)[:1], plan.recipe).rejected) == 1
 
 
 @pytest.mark.photographs

@@ -1,0 +1,46 @@
+"""What every command does with SIGTERM and Ctrl-C, and that what it prints can be pasted into a shell."""
+
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vice.evaluate.commands.job import say_next
+
+WAITING = """
+import sys, time, typer
+from vice.data_specs.command_line import run_command
+app = typer.Typer()
+@app.command()
+def wait():
+    print("ready", flush=True)
+    time.sleep(60)
+run_command(app, sys.argv.pop(1))
+"""
+
+
+@pytest.mark.parametrize("name", ["vice-prep", "vice-train", "vice-eval"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_sigterm_and_ctrl_c_end_a_command_with_one_line(name, number, code):
+    words = [sys.executable, "-c", WAITING, name]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (code, f"{name}: interrupted; run the same command again to resume\n")
+
+
+@pytest.mark.parametrize("package", ["pipeline.prep", "train", "evaluate"])
+def test_every_command_runs_that_way(package):
+    source = (Path(__file__).parents[2] / package.replace(".", "/") / "cli.py").read_text(encoding="utf-8")
+    assert "    run_command(app, " in source
+
+
+def test_next_lines_quote_paths(capsys):
+    say_next(Path("my runs/a & (b)"))
+    printed = capsys.readouterr().out.removeprefix("next: ")
+    words = ["vice-eval", "report", "my runs/a & (b)", "--output", "my runs/a & (b)/report.html"]
+    assert shlex.split(printed) == words
