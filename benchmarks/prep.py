@@ -40,7 +40,7 @@ def plain_loop(source: Path, out: Path, kind: str) -> None:
     import cv2
 
     from vice.data_specs.dataset import load_dataset
-    from vice.pipeline.prep.job import make_part
+    from vice.pipeline.prep.part import make_part
     from vice.pipeline.prep.plan import make_plan
     from vice.pipeline.prep.shard import write_shard
     from vice.pipeline.storage.opening import open_storage
@@ -48,7 +48,7 @@ def plain_loop(source: Path, out: Path, kind: str) -> None:
     cv2.setNumThreads(1)
     plan = make_plan(source, settings(kind), load_dataset("image_folder"))
     storage = open_storage(out)
-    for number in range(plan.num_shards):
+    for number in plan.numbers:
         parts = [make_part(plan.inputs_of(number), plan.recipe)]
         write_shard(storage, plan.shard(number), parts, plan.settings_fingerprint)
 

@@ -1,4 +1,4 @@
-"""Shard format, version 1: names of files and members, Arrow schemas, and the record `dataset.json`.
+"""Shard format, versions 1 and 2: names of files and members, Arrow schemas, and the record `dataset.json`.
 
 OUT/dataset.json            settings, spec, totals, sha256 of every other file; written last = complete
 OUT/manifest.parquet        a row per sample            OUT/rejected.parquet   a row per input left out
@@ -20,7 +20,8 @@ from vice.data_specs.regions import RegionLayer
 from vice.data_specs.validation import StrictModel, parse
 
 FORMAT_NAME = "vice-shards"
-FORMAT_VERSION = 1
+FORMAT_VERSIONS = (1, 2)
+"""2 where inputs were appended, 1 otherwise; version 2 adds `data_version` and `earlier` to `dataset.json`."""
 
 DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.parquet"
@@ -100,11 +101,26 @@ class ShardRecord(StrictModel):
     settings_fingerprint: str
 
 
+class EarlierVersion(StrictModel):
+    """OUT before inputs were appended: its samples are the first rows of the manifest."""
+
+    fingerprint: str
+    num_inputs: int
+    num_samples: int
+    num_rejected: int
+    num_shards: int
+
+
 class DatasetRecord(StrictModel):
     """`dataset.json`, written last: the whole OUT is complete."""
 
     format: Literal["vice-shards"] = FORMAT_NAME
-    version: int = FORMAT_VERSION
+    version: Literal[1, 2] = 1
+    """Of the format."""
+    data_version: int = 1
+    """Of the data: 1, and one more for every time that inputs were appended."""
+    earlier: list[EarlierVersion] = []
+    """All versions of the data before this one, the first one first."""
     settings: PrepSettings
     dataset: DatasetSpec
     implementation: dict[str, str]
@@ -124,9 +140,29 @@ class DatasetRecord(StrictModel):
     def sealed(cls, **fields: Any) -> DatasetRecord:
         """Make a record and compute its fingerprint."""
         draft = cls(**fields, fingerprint="")
-        return draft.model_copy(
-            update={"fingerprint": fingerprint(draft.model_dump(mode="json", exclude={"fingerprint"}))}
+        return draft.model_copy(update={"fingerprint": fingerprint(draft.content(exclude={"fingerprint"}))})
+
+    def content(self, *, exclude: set[str] = frozenset()) -> dict[str, Any]:
+        """What `dataset.json` says; format version 1 says nothing of versions of the data."""
+        return self.model_dump(
+            mode="json", exclude=exclude | ({"data_version", "earlier"} if self.version == 1 else set())
         )
+
+    def as_earlier(self) -> EarlierVersion:
+        """This version as the next one names it."""
+        return EarlierVersion(**{name: getattr(self, name) for name in EarlierVersion.model_fields})
+
+    def as_of(self, fingerprint: str) -> DatasetRecord:
+        """The record with the totals of an earlier version of the data.
+
+        Args:
+            fingerprint: of that version; any other gives this record as it is.
+        """
+        for place, earlier in enumerate(self.earlier):
+            if earlier.fingerprint == fingerprint:
+                update = {"data_version": place + 1, "earlier": self.earlier[:place]}
+                return self.model_copy(update=update | earlier.model_dump())
+        return self
 
 
 def shard_name(split: str, number: int) -> str:
@@ -155,9 +191,9 @@ def parse_dataset_record(data: bytes, where: object) -> DatasetRecord:
         raise InputError("not readable as JSON", where=where, hint="shard again into a new folder") from None
     if not isinstance(told, dict) or told.get("format") != FORMAT_NAME:
         raise InputError("not written by vice-prep", where=where, hint="give a folder made by vice-prep shard")
-    if told.get("version") != FORMAT_VERSION:
+    if told.get("version") not in FORMAT_VERSIONS:
         raise InputError(
-            f"shard format version {told.get('version')!r}, this program reads version {FORMAT_VERSION}",
+            f"shard format version {told.get('version')!r}, this program reads versions 1 and 2",
             where=where,
             hint="shard again, or install the version of vice-dense that wrote it",
         )

@@ -6,6 +6,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -64,7 +65,25 @@ class Shards:
             )
         self.class_set = class_set
         self._class_table = None if class_set is None else self.spec.class_set(class_set)
+        self._num_rows: int | None = None
+        """Rows of the manifest that belong to an earlier version of the data."""
         self._members: dict[str, list[dict[str, tuple[int, int]]]] = {}
+
+    def as_of(self, fingerprint: str) -> Shards:
+        """These shards before inputs were appended.
+
+        Args:
+            fingerprint: of an earlier version of the data; with any other, they stay as they are.
+        """
+        record = self.record.as_of(fingerprint)
+        if record is self.record:
+            return self
+        earlier = copy(self)
+        # what was read already belongs to all of the samples
+        for name in ("manifest", "keys", "_shards_of", "_index_in_shard", "sizes", "groups"):
+            earlier.__dict__.pop(name, None)
+        earlier.record, earlier._num_rows = record, record.num_samples
+        return earlier
 
     def __len__(self) -> int:
         return self.record.num_samples
@@ -98,14 +117,16 @@ class Shards:
         """
         try:
             data = self.storage.read(MANIFEST_FILE)
-            if not self._as_recorded(MANIFEST_FILE, data):
+            if not self._as_recorded(MANIFEST_FILE, data) and not (
+                self._follow_append() and self._as_recorded(MANIFEST_FILE, data)
+            ):
                 raise self._bad_manifest("its sha256 is not the recorded one")
             table = pq.read_table(pa.BufferReader(data))
         except (OSError, pa.ArrowException) as error:
             raise self._bad_manifest(str(error).splitlines()[0]) from None
         if not table.schema.equals(MANIFEST_SCHEMA):
             raise self._bad_manifest("another schema")
-        return table
+        return table if self._num_rows is None else table.slice(0, self._num_rows)
 
     def manifest_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The manifest in pieces of some thousand rows, with all columns or the named ones.
@@ -118,9 +139,24 @@ class Shards:
                 table = pq.ParquetFile(file)
                 if not table.schema_arrow.equals(MANIFEST_SCHEMA):
                     raise self._bad_manifest("another schema")
-                yield from table.iter_batches(batch_size=1 << 12, columns=columns)
+                if self._num_rows is None and table.metadata.num_rows != len(self):
+                    self._follow_append()
+                start = 0
+                for batch in table.iter_batches(batch_size=1 << 12, columns=columns):
+                    rows = batch if self._num_rows is None else batch.slice(0, max(0, self._num_rows - start))
+                    if rows.num_rows:
+                        yield rows
+                    start += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise self._bad_manifest(str(error).splitlines()[0]) from None
+
+    def _follow_append(self) -> bool:
+        """Stay at the version that was opened where inputs have been appended since; False where none were."""
+        now = read_dataset_record(self.storage).as_of(self.fingerprint)
+        if now.fingerprint != self.fingerprint or now.files == self.record.files:
+            return False
+        self.record, self._num_rows = now, now.num_samples
+        return True
 
     def _as_recorded(self, name: str, data: bytes) -> bool:
         """Whether a file's bytes are those that `dataset.json` was written with."""

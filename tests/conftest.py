@@ -52,7 +52,7 @@ def s3():
 
 @pytest.fixture(scope="session")
 def scene_shards(tmp_path_factory) -> dict[str, Path]:
-    """Shards of a few generated scenes by split, made by the real job; for the tests of loader, trainer, evaluation."""
+    """Shards of a few generated scenes by split, made by the real job in this process."""
     from vice.data_specs.dataset import load_dataset
     from vice.data_specs.regions import RegionLayer
     from vice.data_specs.shard_format import PrepSettings
@@ -64,5 +64,5 @@ def scene_shards(tmp_path_factory) -> dict[str, Path]:
     layers = [RegionLayer(method="slic", size=size) for size in (12, 20)]
     for split in ("train", "val"):
         settings = PrepSettings(split=split, regions=layers, samples_per_shard=4)
-        shard_dataset(folder / "pictures" / split, folder / split, settings, load_dataset("scenes"), workers=2)
+        shard_dataset(folder / "pictures" / split, folder / split, settings, load_dataset("scenes"), workers=0)
     return {split: folder / split for split in ("train", "val")}

@@ -26,7 +26,7 @@ def shard_serially(source: Path, out: Path, settings: PrepSettings, spec: Datase
     try:
         plan = make_plan(source, settings, spec)
         with Workspace(open_storage(out), plan) as workspace:
-            shards = [make_shard(workspace, number) for number in range(plan.num_shards)]
+            shards = [make_shard(workspace, number) for number in plan.numbers]
             return complete(workspace, shards)
     finally:
         cv2.setNumThreads(threads)
@@ -34,7 +34,7 @@ def shard_serially(source: Path, out: Path, settings: PrepSettings, spec: Datase
 
 def shard_blobs(folder: Path, num_pictures: int, *, samples_per_shard: int) -> Path:
     """OUT of pictures of 40×40 with one layer, `slic:10`, made below a folder."""
-    (folder / "pictures").mkdir()
+    (folder / "pictures").mkdir(exist_ok=True)
     for number in range(num_pictures):
         (folder / f"pictures/{number:02d}.jpg").write_bytes(jpeg(blobs(40, 40, number)))
     settings = PrepSettings(regions=[RegionLayer.from_text("slic:10")], samples_per_shard=samples_per_shard)
@@ -65,6 +65,11 @@ def jpeg(pixels: np.ndarray, quality: int = 90) -> bytes:
 def png(pixels: np.ndarray) -> bytes:
     """A picture uint8 [h, w, 3] RGB, or a map [h, w] of 8 or 16 bits, as PNG."""
     return cv2.imencode(".png", pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path there."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def entries_of(out: Storage) -> list[str]:

@@ -21,6 +21,23 @@ app = typer.Typer(
     add_completion=False,
 )
 
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Number of processes; 0 works in this process, without Ray, for small jobs. [default: all cores]",
+        show_default=False,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(metavar="ADDR", help="Join this Ray cluster instead of starting one.", show_default=False),
+]
+_SOURCE_HELP = (
+    "Pictures: a folder, a glob in quotes, a .txt, .csv or .parquet list (column path), or .tar files;"
+    " on a disk, s3:// or gs://."
+)
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show_default=False)]
 Out = Annotated[
     str, typer.Argument(metavar="OUT", help="Folder of shards; on a disk, s3:// or gs://.", show_default=False)
 ]
@@ -28,15 +45,7 @@ Out = Annotated[
 
 @app.command(epilog="Example: vice-prep shard photos/train shards/train --dataset camvid --regions slic:20 --workers 8")
 def shard(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Pictures: a folder, a glob in quotes, a .txt, .csv or .parquet list (column path), or .tar files;"
-            " on a disk, s3:// or gs://.",
-            show_default=False,
-        ),
-    ],
+    source: Source,
     out: Out,
     dataset: Annotated[
         str, typer.Option(metavar="SPEC", help="Dataset spec: a name that comes with the package, or a .yaml file.")
@@ -64,15 +73,16 @@ def shard(
     tar_window: Annotated[
         int, typer.Option(metavar="N", help="Inputs in tars are shuffled among this many tars.")
     ] = 16,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes; all cores if not given.", show_default=False)
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(metavar="ADDR", help="Join this Ray cluster instead of starting one.", show_default=False),
-    ] = None,
+    retry: Annotated[
+        bool,
+        typer.Option(
+            "--retry-rejected", help="Try the rejected inputs of a complete OUT again; new shards hold the good ones."
+        ),
+    ] = False,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
 ) -> None:
-    """Shard pictures into OUT; run again, finish what is missing and do nothing where nothing is."""
+    """Turn pictures into shards. Run it again to resume; missing or damaged shards of a complete OUT are made again."""
     settings = parse(
         PrepSettings,
         {
@@ -96,7 +106,21 @@ def shard(
     from vice.pipeline.prep.job import shard_dataset
 
     outcome = shard_dataset(source, out, settings, spec, workers=workers, ray_address=ray_address)
-    print("nothing to do: complete already" if outcome.was_complete else "complete")
+    print(outcome.headline)
+    if retry and outcome.was_complete:
+        from vice.pipeline.prep.append import retry_rejected
+
+        print(retry_rejected(source, out, workers=workers, ray_address=ray_address).headline)
+    print(summary(out))
+
+
+@app.command(epilog="Example: vice-prep append photos/train shards/train --workers 8")
+def append(source: Source, out: Out, workers: Workers = None, ray_address: RayAddress = None) -> None:
+    """Add new pictures to a complete OUT, as new shards with the same settings; existing files stay as they are."""
+    from vice.pipeline.prep.append import append as append_inputs
+    from vice.pipeline.prep.info import summary
+
+    print(append_inputs(source, out, workers=workers, ray_address=ray_address).headline)
     print(summary(out))
 
 
@@ -104,10 +128,26 @@ def shard(
 def verify(
     out: Out,
     deep: Annotated[bool, typer.Option("--deep", help="Also decode every member.")] = False,
+    repair: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Make missing and damaged shards again from OUT's source, to the same bytes.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
 ) -> None:
     """Check every hash, index and count of OUT against its manifest; exit code 1 if anything is wrong."""
     from vice.pipeline.prep.verify import verify_shards
 
+    if repair is None and (workers is not None or ray_address is not None):
+        raise InputError("--workers and --ray-address need --repair", hint="leave them out; verify uses all cores")
+    if repair is not None:
+        from vice.pipeline.prep.repair import repair_damage
+
+        print(repair_damage(repair, out, workers=workers, ray_address=ray_address))
     print(verify_shards(out, deep=deep))
 
 

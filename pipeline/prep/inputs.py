@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,20 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def subset(self, chosen: pa.BooleanArray, *, after: str) -> Inputs:
+        """Some of the inputs.
+
+        Args:
+            chosen: one value per input.
+            after: fingerprint of what the others went into.
+        """
+        tars = self.tars
+        if tars is not None:
+            kept = chosen.to_numpy(zero_copy_only=False)
+            tars = replace(tars, tar=tars.tar[kept], places=tars.places[kept])
+        fingerprint = hashlib.sha256(f"{self.fingerprint} after {after}".encode()).hexdigest()
+        return replace(self, paths=self.paths.filter(chosen), fingerprint=fingerprint, tars=tars)
 
     def __getitem__(self, number: int) -> Input:
         path = os.fsdecode(self.paths[number].as_py())

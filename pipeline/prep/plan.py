@@ -45,6 +45,8 @@ class Plan:
     spec: DatasetSpec
     settings: PrepSettings
     implementation: dict[str, str]
+    first_shard: int = 0
+    """Number of the first shard; those before it were made of inputs that came earlier."""
 
     @property
     def settings_fingerprint(self) -> str:
@@ -57,9 +59,9 @@ class Plan:
         return Recipe(self.inputs.storage, self.spec, self.settings)
 
     @property
-    def num_shards(self) -> int:
-        """Number of shards; the last may be smaller."""
-        return -(-len(self.order) // self.settings.samples_per_shard)
+    def numbers(self) -> range:
+        """Numbers of the shards; the last may be smaller."""
+        return range(self.first_shard, self.first_shard + -(-len(self.order) // self.settings.samples_per_shard))
 
     def shard(self, number: int) -> str:
         """Name of a shard without suffix."""
@@ -67,21 +69,25 @@ class Plan:
 
     def num_inputs_of(self, number: int) -> int:
         """Number of inputs of a shard."""
-        per_shard = self.settings.samples_per_shard
-        return min(len(self.order), (number + 1) * per_shard) - number * per_shard
+        return min(self.settings.samples_per_shard, len(self.order) - self._start(number))
 
     def inputs_of(self, number: int) -> list[KeyedInput]:
         """The inputs of a shard, in order."""
-        start = number * self.settings.samples_per_shard
-        places = range(start, start + self.num_inputs_of(number))
+        start, first = self._start(number), number * self.settings.samples_per_shard
         return [
-            KeyedInput(self.inputs[int(self.order[place])], f"{self.settings.split}-{place:08d}") for place in places
+            KeyedInput(self.inputs[int(self.order[start + i])], f"{self.settings.split}-{first + i:08d}")
+            for i in range(self.num_inputs_of(number))
         ]
+
+    def _start(self, number: int) -> int:
+        """Position of a shard's first input in the order."""
+        return (number - self.first_shard) * self.settings.samples_per_shard
 
     def identity(self) -> dict[str, Any]:
         """What another run on the same OUT must agree with."""
         inputs = {"number": len(self.order), "fingerprint": self.inputs.fingerprint}
-        return settings_identity(self.settings, self.spec, self.implementation) | {"inputs": inputs}
+        after = {"first_shard": self.first_shard} if self.first_shard else {}
+        return settings_identity(self.settings, self.spec, self.implementation) | {"inputs": inputs} | after
 
 
 def make_plan(source: str | Path, settings: PrepSettings, spec: DatasetSpec) -> Plan:
@@ -96,10 +102,22 @@ def make_plan(source: str | Path, settings: PrepSettings, spec: DatasetSpec) -> 
         raise InputError("region layer given twice", where=twice[0], hint="give each --regions once")
     if len(settings.split) > _LONGEST_SPLIT:
         raise InputError(f"longer than {_LONGEST_SPLIT} characters", where=f"--split {settings.split}")
-    inputs = find_inputs(str(source), spec, settings.split)
+    return plan_of(str(source), find_inputs(source, spec, settings.split), settings, spec)
+
+
+def plan_of(source: str, inputs: Inputs, settings: PrepSettings, spec: DatasetSpec, first_shard: int = 0) -> Plan:
+    """Fix the shards of some inputs.
+
+    Args:
+        source: as the user gave it.
+        inputs: all of them go into the shards.
+        settings: everything that decides the bytes.
+        spec: how the dataset names its files and classes.
+        first_shard: number of the first shard.
+    """
     order = shuffled(inputs, settings.seed, tar_window=settings.tar_window)
     order = order.astype(np.uint32) if len(order) < 2**32 else order
-    return Plan(str(source), inputs, order, spec, settings, implementation(settings))
+    return Plan(source, inputs, order, spec, settings, implementation(settings), first_shard)
 
 
 def implementation(settings: PrepSettings) -> dict[str, str]:

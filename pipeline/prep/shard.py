@@ -91,7 +91,58 @@ def write_shard(storage: Storage, name: str, parts: Iterable[Part], settings_fin
         parts: in order; taken one after the other, so that only one needs to be in memory.
         settings_fingerprint: of the settings that made them.
     """
-    lines, rows, rejected = [], [], []
+    tar = write_tar(storage, name, parts)
+    if tar.index:
+        storage.write(f"{SHARD_FOLDER}/{name}.idx", tar.index)
+    storage.write(f"{ROWS_FOLDER}/{name}.parquet", _rows_bytes(name, tar.rows, tar.rejected))
+    record = tar.record(len(tar.rejected), settings_fingerprint)
+    data = record_bytes(record)
+    storage.write(f"{SHARD_FOLDER}/{name}.json", data)
+    return _shard_files(name, record, data)
+
+
+class WrittenTar(NamedTuple):
+    """What the parts of a shard gave."""
+
+    sha256: str
+    """Of the tar; of nothing where there is no sample."""
+    index: bytes
+    """DALI index; empty where there is no sample."""
+    rows: list[dict[str, Any]]
+    """Rows of the manifest, without `shard` and `index`."""
+    rejected: list[Rejection]
+
+    def record(self, num_rejected: int, settings_fingerprint: str) -> ShardRecord:
+        """The record of the shard."""
+        return ShardRecord(
+            tar_sha256=self.sha256,
+            index_sha256=hashlib.sha256(self.index).hexdigest(),
+            num_samples=len(self.rows),
+            num_rejected=num_rejected,
+            settings_fingerprint=settings_fingerprint,
+        )
+
+
+def record_bytes(record: ShardRecord) -> bytes:
+    """The file of a shard's record."""
+    return canonical_json(record.model_dump(mode="json"))
+
+
+def write_tar(storage: Storage, name: str, parts: Iterable[Part], *, expected: str | None = None) -> WrittenTar:
+    """Write the tar of a shard, if it has a sample.
+
+    Args:
+        storage: OUT.
+        name: the shard's name without suffix.
+        parts: in order; taken one after the other.
+        expected: sha256 without which the tar is not written.
+
+    Raises:
+        ValueError: the tar is not the expected one; what stood under its name is untouched.
+    """
+    rows: list[dict[str, Any]] = []
+    rejected: list[Rejection] = []
+    lines: list[str] = []
     tar_sha256 = hashlib.sha256().hexdigest()
     with ExitStack() as stack:
         file = None
@@ -105,29 +156,19 @@ def write_shard(storage: Storage, name: str, parts: Iterable[Part], settings_fin
             rows += part.rows
             file.write(part.tar)
         if file is not None:
-            file.write(bytes(_end_of_tar(file.tell())))
+            file.write(bytes(end_of_tar(file.tell())))
             tar_sha256 = file.sha256
+            if expected not in (None, tar_sha256):
+                raise ValueError(f"{name}.tar is not the expected one")
     index = f"{INDEX_VERSION} {len(lines)}\n{''.join(lines)}".encode("ascii") if lines else b""
-    if index:
-        storage.write(f"{SHARD_FOLDER}/{name}.idx", index)
-    storage.write(f"{ROWS_FOLDER}/{name}.parquet", _rows_bytes(name, rows, rejected))
-    record = ShardRecord(
-        tar_sha256=tar_sha256,
-        index_sha256=hashlib.sha256(index).hexdigest(),
-        num_samples=len(rows),
-        num_rejected=len(rejected),
-        settings_fingerprint=settings_fingerprint,
-    )
-    data = canonical_json(record.model_dump(mode="json"))
-    storage.write(f"{SHARD_FOLDER}/{name}.json", data)
-    return _shard_files(name, record, data)
+    return WrittenTar(tar_sha256, index, rows, rejected)
 
 
 def _index_line(sample: list[tuple[str, int, int, str]], start: int) -> str:
     return " ".join(f"{extension} {start + offset} {size} {name}" for extension, offset, size, name in sample) + "\n"
 
 
-def _end_of_tar(size: int) -> int:
+def end_of_tar(size: int) -> int:
     """Zero bytes at the end of a tar: two blocks, and up to a whole record."""
     end = 2 * tarfile.BLOCKSIZE
     return end + -(size + end) % tarfile.RECORDSIZE

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vice.data_specs.errors import WorkError
 from vice.data_specs.shard_format import (
@@ -15,8 +17,11 @@ from vice.data_specs.shard_format import (
     REJECTED_FILE,
     DatasetRecord,
 )
+from vice.pipeline.prep.earlier import Earlier
+from vice.pipeline.prep.inputs import printable_paths
+from vice.pipeline.prep.plan import Plan
 from vice.pipeline.prep.shard import ShardFiles, read_rows
-from vice.pipeline.prep.tables import commonest_reasons, write_parquet
+from vice.pipeline.prep.tables import commonest_reasons, rejected_table, write_parquet
 from vice.pipeline.prep.workspace import Workspace
 from vice.pipeline.storage.base import hashed_file
 
@@ -24,26 +29,27 @@ from vice.pipeline.storage.base import hashed_file
 def complete(workspace: Workspace, shards: Sequence[ShardFiles]) -> DatasetRecord:
     """Write manifest, rejected list and dataset record of a workspace whose shards are all whole.
 
+    Where inputs are appended, the new samples come after the earlier ones. An input that was rejected earlier and is
+    among the appended ones is listed once, with what became of it now.
+
     Args:
         workspace: OUT.
         shards: all of them, in order.
 
     Raises:
-        WorkError: every input was rejected; OUT is left empty.
+        WorkError: every input was rejected; OUT is left empty, or as it was.
     """
-    plan = workspace.plan
-    rejected: list[pa.Table] = []
+    plan, earlier = workspace.plan, workspace.earlier
     num_samples = sum(shard.num_samples for shard in shards)
-    files = {name: sha256 for shard in shards for name, sha256 in shard.files.items()}
+    if not num_samples:
+        raise _all_rejected(workspace, shards)
+    before = _totals_before(plan, earlier)
+    rejected = [before.rejected]
+    files = dict(before.files) | {name: sha256 for shard in shards for name, sha256 in shard.files.items()}
     with hashed_file(workspace.out, MANIFEST_FILE) as file:
         write_parquet(file, _manifest_rows(workspace, shards, rejected), MANIFEST_SCHEMA)
         files[MANIFEST_FILE] = file.sha256
     listed = pa.concat_tables(rejected).sort_by("source")
-    if not num_samples:
-        workspace.discard()
-        reasons = "; ".join(commonest_reasons(listed))
-        hint = plan.spec.source or None
-        raise WorkError(f"all {listed.num_rows} inputs were rejected ({reasons})", where=plan.source, hint=hint)
     with hashed_file(workspace.out, REJECTED_FILE) as file:
         write_parquet(file, [listed], listed.schema)
         files[REJECTED_FILE] = file.sha256
@@ -52,21 +58,62 @@ def complete(workspace: Workspace, shards: Sequence[ShardFiles]) -> DatasetRecor
         dataset=plan.spec,
         implementation=plan.implementation,
         settings_fingerprint=plan.settings_fingerprint,
-        num_inputs=len(plan.order),
-        num_samples=num_samples,
+        num_inputs=before.num_inputs + len(plan.order),
+        num_samples=before.num_samples + num_samples,
         num_rejected=listed.num_rows,
-        num_shards=plan.num_shards,
+        num_shards=plan.numbers.stop,
         files=files,
+        **before.versions,
     )
-    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(record.content(), indent=1, ensure_ascii=False, sort_keys=True)
     workspace.check()
     workspace.out.write(DATASET_FILE, text.encode() + b"\n")
     workspace.finish()
     return record
 
 
+class _Before(NamedTuple):
+    """What the shards of an earlier version add to the totals."""
+
+    rejected: pa.Table
+    files: dict[str, str]
+    num_inputs: int
+    num_samples: int
+    versions: dict[str, Any]
+
+
+def _totals_before(plan: Plan, earlier: Earlier | None) -> _Before:
+    if earlier is None:
+        return _Before(rejected_table([]), {}, 0, 0, {})
+    record, listed = earlier.record, earlier.rejected()
+    again = pa.array(printable_paths(plan.inputs), pa.string())
+    rejected = listed.filter(pc.invert(pc.is_in(listed["source"], value_set=again)))
+    versions = {
+        "version": 2,
+        "data_version": record.data_version + 1,
+        "earlier": [*record.earlier, record.as_earlier()],
+    }
+    num_inputs = record.num_inputs - (listed.num_rows - rejected.num_rows)
+    return _Before(rejected, record.files, num_inputs, record.num_samples, versions)
+
+
+def _all_rejected(workspace: Workspace, shards: Sequence[ShardFiles]) -> WorkError:
+    """Leave OUT as it was, and say why nothing came of it."""
+    listed = pa.concat_tables([read_rows(workspace.out, shard.name)[1] for shard in shards])
+    workspace.discard()
+    reasons = "; ".join(commonest_reasons(listed))
+    if workspace.earlier:
+        what = f"all {listed.num_rows} inputs to add were rejected ({reasons}); OUT is as it was"
+        return WorkError(what, where=workspace.out.address)
+    plan = workspace.plan
+    what = f"all {listed.num_rows} inputs were rejected ({reasons})"
+    return WorkError(what, where=plan.source, hint=plan.spec.source or None)
+
+
 def _manifest_rows(workspace: Workspace, shards: Sequence[ShardFiles], rejected: list[pa.Table]) -> Iterator[pa.Table]:
-    """Manifest rows, shard by shard; rejections are put aside into `rejected` as they come by."""
+    """Manifest rows, shard by shard, after the earlier ones; rejections are collected in `rejected` on the way."""
+    if workspace.earlier:
+        yield from workspace.earlier.manifest()
     for shard in shards:
         samples, left_out = read_rows(workspace.out, shard.name)
         rejected.append(left_out)

@@ -13,18 +13,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vice.data_specs.command_line import command
 from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import canonical_json, difference
 from vice.data_specs.shard_format import DATASET_FILE, MANIFEST_FILE, REJECTED_FILE, SHARD_FOLDER
 from vice.pipeline.dataset_record import read_dataset_record
+from vice.pipeline.prep.earlier import Earlier
 from vice.pipeline.prep.inputs import printable_paths
 from vice.pipeline.prep.plan import Plan, settings_identity
-from vice.pipeline.prep.shard import WORK_FOLDER
+from vice.pipeline.prep.shard import ROWS_FOLDER, WORK_FOLDER
 from vice.pipeline.storage.base import Storage
 from vice.pipeline.storage.local import LocalStorage
 
-_LOCK = f"{WORK_FOLDER}/lock"
+LOCK = f"{WORK_FOLDER}/lock"
 _PLAN = f"{WORK_FOLDER}/plan.json"
+_NAMED = 5
+"""Files that a message names; the rest are counted."""
 
 
 class Workspace:
@@ -33,21 +37,24 @@ class Workspace:
     Args:
         out: the folder; made where it does not exist.
         plan: what is to be done in it.
+        earlier: OUT as it is, where inputs are appended to a complete one.
 
     Raises:
         InputError: OUT is a file, lies in the source, is not ours, or was begun with another plan.
         WorkError: another run holds it.
     """
 
-    def __init__(self, out: Storage, plan: Plan):
-        self.out, self.plan = out, plan
-        self._hold = out.hold(_LOCK)
+    def __init__(self, out: Storage, plan: Plan, earlier: Earlier | None = None):
+        self.out, self.plan, self.earlier = out, plan, earlier
+        self._hold = out.hold(LOCK)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         check_place(self.out, self.plan)
         with ExitStack() as stack:
             stack.enter_context(self._hold)
+            if self.earlier:
+                self._start_append(self.earlier)
             self._agree_on_plan()
             if isinstance(self.out, LocalStorage):
                 self.out.clear_aside()
@@ -58,12 +65,25 @@ class Workspace:
         self._stack.close()
 
     def _agree_on_plan(self) -> None:
-        try:
-            begun = self.out.read(_PLAN)
-        except FileNotFoundError:
+        begun = self._begun()
+        if begun is None:
             self.out.write(_PLAN, canonical_json(self.plan.identity()))
-            return
-        refuse_difference(_parsed(begun, self.out), self.plan.identity(), self.out)
+        else:
+            refuse_difference(begun, self.plan.identity(), self.out)
+
+    def _start_append(self, earlier: Earlier) -> None:
+        """Keep what is there; an interrupted append of other inputs, or what a finished run left, is removed first."""
+        if not earlier.is_kept or self._begun() not in (None, self.plan.identity()):
+            earlier.undo()
+            self.out.delete(_PLAN)
+            self.out.delete_folder(ROWS_FOLDER)
+        earlier.keep()
+
+    def _begun(self) -> dict[str, Any] | None:
+        try:
+            return _parsed(self.out.read(_PLAN), self.out)
+        except FileNotFoundError:
+            return None
 
     def check(self) -> None:
         """Make sure that no other run has taken OUT.
@@ -85,6 +105,10 @@ class Workspace:
 
     def discard(self) -> None:
         """Remove everything this job wrote, so that OUT is as if it had not begun."""
+        if self.earlier:
+            self.earlier.undo()
+            self.out.delete_folder(WORK_FOLDER)
+            return
         for name in (MANIFEST_FILE, REJECTED_FILE):
             self.out.delete(name)
         self.out.delete_folder(SHARD_FOLDER)
@@ -138,11 +162,29 @@ def refuse_if_other(out: Storage, plan: Plan) -> None:
     begun = settings_identity(record.settings, record.dataset, record.implementation)
     ours = settings_identity(plan.settings, plan.spec, plan.implementation)
     had, have = _sources_in(out), _sorted(printable_paths(plan.inputs))
-    if not had.equals(have):
-        begun["inputs"] = {"number": len(had), "gone": _first_beyond(had, have)}
-        ours["inputs"] = {"number": len(have), "new": _first_beyond(have, had)}
     refuse_difference(begun, ours, out)
-    out.delete_folder(WORK_FOLDER)
+    if not had.equals(have):
+        raise _other_sources(_beyond(had, have), _beyond(have, had), out, plan)
+    if not Earlier(out).is_kept:
+        out.delete_folder(WORK_FOLDER)
+
+
+def _other_sources(gone: pa.Array, new: pa.Array, out: Storage, plan: Plan) -> InputError:
+    """What was added and removed since OUT was made, by name, and what can be done."""
+    changes = [
+        f"{len(paths)} {what} ({_first_names(paths)})"
+        for paths, what in ((new, "added"), (gone, "removed"))
+        if len(paths)
+    ]
+    append = command("vice-prep", "append", plan.source, out.address)
+    hint = f"add the new ones with: {append}" if len(new) else "restore the source, or shard into a new folder"
+    return InputError(f"the source has changed since OUT was made: {', '.join(changes)}", where=out.address, hint=hint)
+
+
+def _first_names(paths: pa.Array) -> str:
+    """Up to five paths."""
+    names = ", ".join(paths[:_NAMED].to_pylist())
+    return f"{names}, …" if len(paths) > _NAMED else names
 
 
 def _sources_in(out: Storage) -> pa.Array:
@@ -166,10 +208,9 @@ def _sorted(paths: Iterator[str]) -> pa.Array:
     return joined.take(pc.sort_indices(joined))
 
 
-def _first_beyond(paths: pa.Array, others: pa.Array) -> str | None:
-    """The first path that the others lack."""
-    beyond = paths.filter(pc.invert(pc.is_in(paths, value_set=others)))
-    return beyond[0].as_py() if len(beyond) else None
+def _beyond(paths: pa.Array, others: pa.Array) -> pa.Array:
+    """The paths that the others lack."""
+    return paths.filter(pc.invert(pc.is_in(paths, value_set=others)))
 
 
 def refuse_difference(begun: dict[str, Any], ours: dict[str, Any], out: Storage) -> None:

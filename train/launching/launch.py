@@ -21,6 +21,7 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from vice.data_specs.errors import InputError, ViceError, WorkError
+from vice.pipeline.shards import Shards
 from vice.train.config import TrainConfig
 from vice.train.distributed import MEETING_SECONDS
 from vice.train.launching.defaults import with_precision
@@ -29,6 +30,7 @@ from vice.train.launching.slurm import process_variables
 from vice.train.launching.worker import work
 from vice.train.records.failure import clear_failure, failure_before_restart, num_restarts, read_failure
 from vice.train.records.run_dir import open_run, resume_point
+from vice.train.records.run_shards import note_shards
 
 
 def launch(
@@ -71,6 +73,7 @@ def launch(
         raise failure
     if rank in {None, "0"}:
         open_run(run_dir, config)
+        note_shards(run_dir, Shards(shards_dir))
         if not num_restarts():
             clear_failure(run_dir)
     if rank is None:

@@ -12,6 +12,7 @@ from vice.pipeline.shards import Shards
 from vice.train.assignment.method import METHODS
 from vice.train.config import TrainConfig
 from vice.train.records.run_dir import check_run
+from vice.train.records.run_shards import shards_of_run
 
 
 def check(config: TrainConfig, shards_dir: str, run_dir: Path, *, num_processes: int | None) -> None:
@@ -27,7 +28,7 @@ def check(config: TrainConfig, shards_dir: str, run_dir: Path, *, num_processes:
         InputError: the first thing that does not fit.
     """
     config.check_terms()
-    shards = Shards(shards_dir)
+    shards = shards_of_run(run_dir, Shards(shards_dir))
     if grid_cell(config.views.regions) is None:
         shards.layer_named(config.views.regions)
     if num_processes is not None:

@@ -35,11 +35,12 @@ def work(config: TrainConfig, shards_dir: str, run_dir: Path) -> None:
     from vice.pipeline.shards import Shards
     from vice.train import distributed
     from vice.train.loop import train
+    from vice.train.records.run_shards import shards_of_run
 
     try:
         process = distributed.start()
         with hold_run(run_dir) if process.rank == 0 else nullcontext():
-            shards = Shards(shards_dir, cache=config.cache, cache_bytes=config.cache_bytes)
+            shards = shards_of_run(run_dir, Shards(shards_dir, cache=config.cache, cache_bytes=config.cache_bytes))
             train(config, shards, run_dir, process)
             distributed.barrier()
     except ViceError as error:

@@ -18,6 +18,8 @@ from vice.train.records.failure import FAILURE_FILE
 from vice.train.records.upgrade import upgraded_config
 
 CONFIG_FILE = "config.json"
+SHARDS_FILE = "shards.json"
+"""Which version of the shards the run trains on."""
 CHECKPOINT_FOLDER = "checkpoints"
 LAST = "last.pt"
 _ASIDE = ".config."

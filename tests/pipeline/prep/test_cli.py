@@ -75,7 +75,7 @@ def test_another_format_version_is_refused_by_every_command(run, copied, source,
     preview = ("preview", copied, "--output", tmp_path / "sheet.png")
     for words in (("verify", copied), ("info", copied), preview, ("shard", source, copied)):
         code, _, err = run(*words)
-        assert code == 2 and "shard format version 7, this program reads version 1" in err
+        assert code == 2 and "shard format version 7, this program reads versions 1 and 2" in err
 
 
 def test_good_commands_say_what_they_found(run, shards, source, spec_page, tmp_path):
@@ -101,10 +101,12 @@ def test_debug_adds_the_traceback(run, tmp_path):
 
 
 def test_only_the_job_needs_ray_and_nothing_needs_torch():
-    """What looks at shards must run where there is no Ray, and no prep machine has torch."""
-    looking = "import vice.pipeline.prep." + ", vice.pipeline.prep.".join(["cli", "verify", "info", "preview"])
+    """What looks at shards or works in one process must run without Ray, and no prep machine has torch."""
+    looking = "import vice.pipeline.prep." + ", vice.pipeline.prep.".join(
+        ["cli", "verify", "info", "preview", "job", "append", "repair"]
+    )
     probe = "import sys; print([m for m in ('ray', 'torch', 'webdataset', 'nvidia.dali') if m in sys.modules])"
-    for line, loaded in ((looking, "[]"), ("import vice.pipeline.prep.job", "['ray']")):
+    for line, loaded in ((looking, "[]"), ("import vice.pipeline.prep.tasks", "['ray']")):
         done = subprocess.run([sys.executable, "-c", f"{line}; {probe}"], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == loaded
 

@@ -10,22 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 from dali_reader import assert_dali_agrees
 from photographs import photographs
-from sharding import shard_serially
+from sharding import bytes_of, shard_serially
 
 from vice.data_specs.dataset import load_dataset
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.regions import RegionLayer
 from vice.data_specs.shard_format import MANIFEST_FILE, REJECTED_FILE, PrepSettings
 from vice.pipeline.prep import cli
-from vice.pipeline.prep.job import make_part, shard_dataset
+from vice.pipeline.prep.job import shard_dataset
+from vice.pipeline.prep.part import make_part
 from vice.pipeline.prep.plan import make_plan
 from vice.pipeline.prep.shard import ROWS_FOLDER, WORK_FOLDER
 from vice.pipeline.prep.verify import verify_shards
 from vice.pipeline.shards import Shards
-
-
-def bytes_of(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def command(*words):
@@ -35,8 +32,10 @@ def command(*words):
 def test_one_worker_two_workers_and_no_ray_give_the_same_bytes(source, spec, settings, shards, cluster, tmp_path):
     alone = shard_dataset(source, tmp_path / "alone", settings, spec, workers=1)
     joined = shard_dataset(source, tmp_path / "joined", settings, spec, ray_address=cluster)
-    assert not alone.was_complete and alone.record == joined.record
-    assert bytes_of(tmp_path / "alone") == bytes_of(tmp_path / "joined") == bytes_of(shards)
+    without_ray = shard_dataset(source, tmp_path / "without", settings, spec, workers=0)
+    assert not alone.was_complete and alone.record == joined.record == without_ray.record
+    assert bytes_of(tmp_path / "alone") == bytes_of(tmp_path / "joined") == bytes_of(tmp_path / "without")
+    assert bytes_of(tmp_path / "alone") == bytes_of(shards)
 
 
 @pytest.mark.photographs

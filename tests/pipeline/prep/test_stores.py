@@ -28,10 +28,6 @@ main()
 pytestmark = pytest.mark.alone
 
 
-def bytes_of(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.fixture
 def prefix():
     return secrets.token_hex(4)

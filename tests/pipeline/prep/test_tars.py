@@ -196,7 +196,7 @@ def test_a_shard_reads_from_the_tars_of_two_windows_at_most(tmp_path, window):
             for place in range(8):
                 writer.write({"__key__": f"s{tar}-{place}", "jpg": b"x"})
     plan = make_plan(many, PrepSettings(samples_per_shard=8, tar_window=window), PLAIN)
-    shards = [[one.input for one in plan.inputs_of(number)] for number in range(plan.num_shards)]
+    shards = [[one.input for one in plan.inputs_of(number)] for number in plan.numbers]
     assert all(len({one.tar for one in shard}) <= 2 * window for shard in shards)
     assert len({one.path for shard in shards for one in shard}) == 96
     if window > 1:

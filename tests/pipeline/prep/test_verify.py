@@ -101,7 +101,7 @@ def sealed_again(out):
     record = json.loads((out / DATASET_FILE).read_text())
     record.pop("fingerprint")
     record["files"] = {name: LocalStorage(out).sha256(name) for name in record["files"]}
-    (out / DATASET_FILE).write_text(DatasetRecord.sealed(**record).model_dump_json())
+    (out / DATASET_FILE).write_text(json.dumps(DatasetRecord.sealed(**record).content()))
 
 
 def replace_member(out, number, member, data):

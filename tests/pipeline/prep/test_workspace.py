@@ -31,7 +31,7 @@ def test_a_begun_out_knows_which_shards_are_whole(plan, tmp_path):
         (tmp_path / "out" / ASIDE_FOLDER / "train-000001.tar.99.tmp").write_text("half")
     with workspace(tmp_path / "out", plan) as held:
         assert held.begun_shards() == [0]
-        assert [is_whole(held, number) for number in range(plan.num_shards)] == [True] + [False] * 4
+        assert [is_whole(held, number) for number in plan.numbers] == [True] + [False] * 4
         assert check_shard(held.out, "train-000000", plan.settings_fingerprint) == made
         assert check_shard(held.out, "train-000000", "of other settings") is None
         assert not (tmp_path / "out" / ASIDE_FOLDER).exists()
@@ -93,7 +93,7 @@ def test_other_inputs_are_refused_by_name(source, settings, spec, plan, shards, 
         pass
     with pytest.raises(InputError, match=r"inputs\.number: 40 -> 1"):
         workspace(tmp_path / "out", other).__enter__()
-    with pytest.raises(InputError, match=r"inputs\.gone: 'images/empty\.png'.*inputs\.new: .*'images/new\.jpg'"):
+    with pytest.raises(InputError, match=r"1 added \(images/new\.jpg\), 40 removed \(images/empty\.png, .*, …\)"):
         refuse_if_other(LocalStorage(shards), other)
 
 

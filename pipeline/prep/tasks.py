@@ -1,0 +1,194 @@
+"""The tasks of a job: parts of shards, spread over processes by Ray, and joined in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import ray
+import ray.exceptions
+
+from vice.data_specs.errors import ViceError, WorkError
+from vice.pipeline.prep.executors import ShardPlan, WriteShard
+from vice.pipeline.prep.isolation import make_sample_apart
+from vice.pipeline.prep.part import make_part, part_size
+from vice.pipeline.prep.plan import KeyedInput
+from vice.pipeline.prep.progress import PictureProgress
+from vice.pipeline.prep.sample import Recipe
+from vice.pipeline.prep.shard import Part, ShardFiles, check_shard
+from vice.pipeline.storage.base import Storage
+
+_TASKS_PER_WORKER = 2
+"""Tasks in flight for each worker: one runs, one waits."""
+
+_CRASH_RETRIES = 3
+"""How often Ray runs a task again whose process or node died. What a task raises is never retried."""
+
+
+@dataclass
+class _OpenShard:
+    """A shard whose parts are being made."""
+
+    number: int
+    parts: list[ray.ObjectRef] = field(default_factory=list)
+    """In the order of its inputs."""
+    unfinished: int = 0
+
+
+class _Job:
+    """A task in flight: what to do with its answer, and with the death of its process."""
+
+    def __init__(self, then: Callable[[Any], None], instead: Callable[[], None] | None = None):
+        self.then, self.instead = then, instead
+
+
+class RayTasks:
+    """The tasks of a job, a bounded number in flight.
+
+    Args:
+        out: the folder.
+        plan: the shards to be made.
+        num_workers: tasks that can run at once.
+        check: called after every task; raises where another run has taken OUT.
+        writer: how the shard of a number is written.
+    """
+
+    def __init__(
+        self,
+        out: Storage,
+        plan: ShardPlan,
+        num_workers: int,
+        *,
+        check: Callable[[], None],
+        writer: Callable[[int], WriteShard],
+    ):
+        self._plan, self._num_workers, self._check_hold, self._writer = plan, num_workers, check, writer
+        self._whole: dict[int, ShardFiles] = {}
+        self._running: dict[ray.ObjectRef, _Job] = {}
+        options = {"max_retries": _CRASH_RETRIES}
+        self._check = ray.remote(**options)(check_shard)
+        # joining parts is waiting for the disk: it takes no core from those that make parts
+        self._write = ray.remote(num_cpus=0, **options)(_write_shard)
+        self._make = ray.remote(num_returns=2, **options)(_make_part)
+        self._make_apart = ray.remote(num_returns=2, **options)(_make_part_apart)
+        self._out = ray.put(out)
+        self._recipe = ray.put(plan.recipe)
+
+    def finish(self, numbers: Sequence[int], begun: Iterable[int] = ()) -> list[ShardFiles]:
+        """See `Executor`."""
+        plan = self._plan
+        self._spread(self._checks([number for number in begun if number in numbers]))
+        done = sum(plan.num_inputs_of(number) for number in self._whole)
+        rejected = sum(shard.num_rejected for shard in self._whole.values())
+        total = sum(plan.num_inputs_of(number) for number in numbers)
+        todo = [number for number in numbers if number not in self._whole]
+        with PictureProgress(total, done, rejected) as self._progress:
+            self._spread(self._parts(todo))
+        return [self._whole[number] for number in numbers]
+
+    def _spread(self, starts: Iterable[Callable[[], None]]) -> None:
+        """Start tasks as others end, until all have ended."""
+        waiting = iter(starts)
+        more = True
+        while more or self._running:
+            while more and len(self._running) < _TASKS_PER_WORKER * self._num_workers:
+                start = next(waiting, None)
+                more = start is not None
+                if more:
+                    start()
+            if self._running:
+                ended, _ = ray.wait(list(self._running), num_returns=1)
+                job = self._running.pop(ended[0])
+                self._take(ended[0], job)
+                self._check_hold()
+
+    def _take(self, ended: ray.ObjectRef, job: _Job) -> None:
+        try:
+            answer = ray.get(ended)
+        except ray.exceptions.WorkerCrashedError:
+            if job.instead is None:
+                raise _too_many_deaths("WorkerCrashedError") from None
+            job.instead()
+        except ray.exceptions.RayTaskError as error:
+            raise _as_told(error) from error
+        except ray.exceptions.RayError as error:
+            raise _too_many_deaths(type(error).__name__) from error
+        else:
+            job.then(answer)
+
+    def _checks(self, numbers: list[int]) -> Iterator[Callable[[], None]]:
+        """A check of every shard that an earlier run left."""
+        for number in numbers:
+            yield lambda number=number: self._start_check(number)
+
+    def _start_check(self, number: int) -> None:
+        def then(found: ShardFiles | None) -> None:
+            if found is not None:
+                self._whole[number] = found
+
+        task = self._check.remote(self._out, self._plan.shard(number), self._plan.settings_fingerprint)
+        self._running[task] = _Job(then)
+
+    def _parts(self, numbers: list[int]) -> Iterator[Callable[[], None]]:
+        """Every part of the shards that are to be made."""
+        size = part_size(sum(self._plan.num_inputs_of(number) for number in numbers), self._num_workers)
+        for number in numbers:
+            inputs = self._plan.inputs_of(number)
+            shard = _OpenShard(number, unfinished=-(-len(inputs) // size))
+            for start in range(0, len(inputs), size):
+                part = inputs[start : start + size]
+                yield lambda shard=shard, part=part: self._start_part(shard, part)
+
+    def _start_part(self, shard: _OpenShard, inputs: list[KeyedInput]) -> None:
+        place = len(shard.parts)
+
+        def start(make: Any, instead: Callable[[], None] | None) -> None:
+            part, tally = make.remote(inputs, self._recipe)
+            shard.parts[place : place + 1] = [part]
+            self._running[tally] = _Job(lambda counts: self._count(shard, *counts), instead)
+
+        # A process that dies again and again has an input that kills it: each is then tried in a process of its own.
+        start(self._make, instead=lambda: start(self._make_apart, None))
+
+    def _count(self, shard: _OpenShard, num_inputs: int, num_rejected: int) -> None:
+        self._progress.advance(num_inputs, num_rejected)
+        shard.unfinished -= 1
+        if shard.unfinished == 0:
+            name, write = self._plan.shard(shard.number), self._writer(shard.number)
+            task = self._write.remote(self._out, name, write, list(shard.parts))
+            shard.parts.clear()
+            self._running[task] = _Job(lambda files: self._whole.update({shard.number: files}))
+
+
+def _make_part(inputs: list[KeyedInput], recipe: Recipe) -> tuple[Part, tuple[int, int]]:
+    """Ray task: make a part; also tells the number of inputs and of rejections."""
+    cv2.setNumThreads(1)  # Ray runs one task per core
+    part = make_part(inputs, recipe)
+    return part, (len(inputs), len(part.rejected))
+
+
+def _make_part_apart(inputs: list[KeyedInput], recipe: Recipe) -> tuple[Part, tuple[int, int]]:
+    """Ray task: the same, each input in a process of its own."""
+    part = make_part(inputs, recipe, make_sample_apart)
+    return part, (len(inputs), len(part.rejected))
+
+
+def _write_shard(out: Storage, name: str, write: WriteShard, parts: list[ray.ObjectRef]) -> ShardFiles:
+    """Ray task: join the parts of a shard, one in memory at a time."""
+    return write(out, name, (ray.get(part) for part in parts))
+
+
+def _as_told(error: ray.exceptions.RayTaskError) -> ViceError:
+    """What a task raised, as an error of one line."""
+    cause = error.cause
+    if isinstance(cause, ViceError):
+        return cause
+    what = f"a task failed ({type(cause).__name__}: {cause})"
+    return WorkError(what, hint="run the same command again to go on; --debug tells more")
+
+
+def _too_many_deaths(kind: str) -> WorkError:
+    what = f"a worker process died {_CRASH_RETRIES + 1} times ({kind})"
+    return WorkError(what, hint="give fewer --workers if memory ran out, then run the same command again")
