@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from sharding import entries_of
+from sharding import bytes_of, entries_of
 from typer.testing import CliRunner
 
 from vice.data_specs.errors import InputError, WorkError
