@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from vice.data_specs.results import Tile
+from vice.data_specs.entries import Tile
 from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR, COLOUR_POSITION
 from vice.evaluate.passes import View
 from vice.evaluate.pictures import paint_labels, principal_colours, save_png

@@ -13,18 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from vice.data_specs.atlas_entry import Atlas
+from vice.data_specs.entries import Evaluation, RegionBounds
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import (
-    RESULTS_FILE,
-    Atlas,
-    EncoderRef,
-    Evaluation,
-    RegionBounds,
-    Results,
-    TrainingCurve,
-    read_results,
-    write_results,
-)
+from vice.data_specs.results import RESULTS_FILE, EncoderRef, Results, TrainingCurve, read_results, write_results
 
 LIBRARIES = ("vice-dense", "torch", "timm", "numpy", "scipy", "faiss-gpu", "faiss-cpu", "opencv-contrib-python")
 CURVE_POINTS = 400

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
+from vice.data_specs.entries import DataRef
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.regions import IGNORE
-from vice.data_specs.results import DataRef
 from vice.evaluate.progress import track
 from vice.pipeline.shards import Shards
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from vice.data_specs.atlas_entry import Atlas, AtlasRegion, Concept, LookupRegion, RegionLookup
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import Atlas, AtlasRegion, Concept, LookupRegion, RegionLookup
 from vice.evaluate.atlas.choosing import Choice, draw_choice
 from vice.evaluate.atlas.cut_outs import cut_out, save_jpeg, side_by_side
 from vice.evaluate.atlas.lookup import Pool, lookup_picture

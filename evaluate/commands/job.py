@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vice.data_specs.command_line import command
+from vice.data_specs.entries import Evaluation, Levels
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import Evaluation, Levels, TrainingCurve
+from vice.data_specs.results import TrainingCurve
 from vice.evaluate.comparison import missing_baselines
 from vice.evaluate.conditions import chosen
 from vice.evaluate.scenes import open_pair

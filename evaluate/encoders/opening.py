@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float32
 from pydantic import ValidationError
 
+from vice.data_specs.entries import Levels
 from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import fingerprint, sha256_file
 from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
-from vice.data_specs.results import EncoderRef, Levels
+from vice.data_specs.results import EncoderRef
 from vice.evaluate.encoders.backbones import backbone_of_run, build_backbone
 from vice.evaluate.encoders.fitting import Compared, check_dims
 from vice.evaluate.encoders.levels import BackboneMaps, LevelsEncoder

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from vice.data_specs.results import Evaluation, Score
+from vice.data_specs.entries import Evaluation, Score
 from vice.evaluate.evaluators.kmeans import Clusters, fit_clusters, library, too_few_vectors
 from vice.evaluate.evaluators.matching import RULES, as_classes, greedy
 from vice.evaluate.evaluators.protocol import Heads, Setup, evaluation

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from vice.data_specs.entries import DataRef, Evaluation
 from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import fingerprint
-from vice.data_specs.results import DataRef, Evaluation
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.evaluators.linear import fit_probes, settings_of
 from vice.evaluate.evaluators.protocol import Setup, evaluation, score_heads

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from vice.data_specs.entries import Evaluation
 from vice.data_specs.errors import InputError
 from vice.data_specs.regions import IGNORE
-from vice.data_specs.results import Evaluation
 from vice.evaluate.evaluators.protocol import Heads, Setup, evaluation, score_heads
 from vice.evaluate.evaluators.sgd import fit_by_sgd
 from vice.evaluate.evaluators.softmax_regression import LinearFit, fit_quickly

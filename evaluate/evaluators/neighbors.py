@@ -15,9 +15,9 @@ import faiss
 import numpy as np
 from jaxtyping import Float32
 
+from vice.data_specs.entries import Evaluation
 from vice.data_specs.errors import InputError
 from vice.data_specs.regions import IGNORE
-from vice.data_specs.results import Evaluation
 from vice.evaluate.evaluators.kmeans import library, on_gpu
 from vice.evaluate.evaluators.patches import Memory, PatchCollector
 from vice.evaluate.evaluators.protocol import Heads, Setup, evaluation, score_heads

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from vice.data_specs.results import DataRef, Evaluation, Score
+from vice.data_specs.entries import DataRef, Evaluation, Score
 from vice.evaluate import conditions
 from vice.evaluate.evaluators.heads import Head
 from vice.evaluate.gallery import Gallery

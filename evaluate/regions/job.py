@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vice.data_specs.entries import LayerBounds, Measure, RegionBounds, Score, Tile
 from vice.data_specs.errors import InputError
 from vice.data_specs.regions import IGNORE
-from vice.data_specs.results import LayerBounds, Measure, RegionBounds, Score, Tile
 from vice.evaluate.gallery import FOLDER, MAX_SIDE
 from vice.evaluate.metrics import score
 from vice.evaluate.names import CLEAN

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vice.data_specs.results import Atlas, ComparedEncoder, EncoderRef, Evaluation, RegionBounds, TrainingCurve
+from vice.data_specs.atlas_entry import Atlas
+from vice.data_specs.entries import ComparedEncoder, Evaluation, RegionBounds
+from vice.data_specs.results import EncoderRef, TrainingCurve
 from vice.evaluate.comparison import MEANINGS, evaluated, missing_baselines, signed, verdict
 from vice.evaluate.names import CLEAN
 from vice.evaluate.report.runs import Group, Run, described

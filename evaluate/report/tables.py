@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vice.data_specs.results import ComparedEncoder, Evaluation, Score
+from vice.data_specs.entries import ComparedEncoder, Evaluation, Score
 from vice.evaluate.comparison import evaluated
 from vice.evaluate.names import CLEAN
 from vice.evaluate.report.runs import Group

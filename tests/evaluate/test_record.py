@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from vice.data_specs.entries import DataRef, Evaluation, RegionBounds
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import DataRef, EncoderRef, Evaluation, RegionBounds, read_results
+from vice.data_specs.results import EncoderRef, read_results
 from vice.evaluate.metrics import score
 from vice.evaluate.record import CURVE_POINTS, add, check_record, curve_of, read_curve
 from vice.evaluate.report.page import write_report

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from records import CLASSES, COLOURS, CONFUSIONS, REF, bounds, evaluation, full_run, write_run
 
+from vice.data_specs.entries import Tile
 from vice.data_specs.errors import InputError, WorkError
-from vice.data_specs.results import EncoderRef, Results, Tile, TrainingCurve, write_results
+from vice.data_specs.results import EncoderRef, Results, TrainingCurve, write_results
 from vice.evaluate.comparison import signed
 from vice.evaluate.metrics import score
 from vice.evaluate.report.charts import HEIGHT, WIDTH, loss_chart, round_values
