@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from vice.data_specs.entries import DataRef
+from vice.data_specs.entries import DataRef, Entry
 from vice.data_specs.validation import StrictModel
 
 
@@ -72,12 +72,17 @@ class RegionLookup(StrictModel):
     """Cut-outs in a row of the sprite."""
 
 
-class Atlas(StrictModel):
-    """The visual vocabulary: every concept with its most typical regions, and nearest regions of chosen ones."""
+class Atlas(Entry):
+    """The visual vocabulary: every concept with its most typical regions, and nearest regions of chosen ones.
 
-    settings: dict[str, Any]
-    """Where the concepts come from (`training`, or k-means and its settings), the region layer, how many regions."""
+    Its settings: where the concepts come from (`training`, or k-means), the region layer, how many regions.
+    """
+
     data: DataRef
     concepts: list[Concept]
     lookup: RegionLookup | None = None
-    seconds: float
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """See `Entry`."""
+        return {**super().request, "data": self.data.model_dump()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from vice.data_specs.fingerprint import fingerprint
 from vice.data_specs.validation import StrictModel
 
 Levels = Literal["all", "last"]
@@ -109,12 +110,48 @@ class ComparedEncoder(StrictModel):
     fitted_on: FittedOn | None = None
 
 
-class Evaluation(StrictModel):
-    """One evaluation with labels: what was asked, on which data, and every encoder's scores by condition."""
+OUTCOMES = ("fits", "num_patches", "encoder_trained_on_shards", "encoder_has_seen_pictures_of")
+"""Parts of settings, at any depth, that follow from the encoder rather than from what was requested."""
+
+
+class Entry(StrictModel):
+    """What every entry of the record has."""
+
+    name: str = ""
+    """What it is called among entries of the same settings; empty in records of version 2, where it is the key."""
+    settings: dict[str, Any]
+    """Everything that decides the numbers."""
+    seconds: float
+    """Wall time, or that of all entries that were made in the same pass."""
+    versions: dict[str, str] = {}
+    """Versions of the libraries that made it; empty in records of version 2."""
+    threads: int | None = None
+    """Threads of a CPU's matrix products: bits are equal for equal counts only. None in records of version 2."""
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """All that was requested: settings without outcomes, and the data. Entries that differ in it are different."""
+        return {"settings": _requested(self.settings)}
+
+    @property
+    def identity(self) -> str:
+        """Fingerprint of the request."""
+        return fingerprint(self.request)
+
+
+def _requested(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        return {name: _requested(value) for name, value in settings.items() if name not in OUTCOMES}
+    return settings
+
+
+class Evaluation(Entry):
+    """One evaluation with labels: what was requested, on which data, and every encoder's scores by condition.
+
+    Its settings: seeds, picture size, number of vectors, k-means settings, matching rule.
+    """
 
     kind: Literal["linear", "cluster", "neighbors"]
-    settings: dict[str, Any]
-    """Everything that decides the numbers: seeds, picture size, number of vectors, k-means settings, matching rule."""
     train: DataRef
     val: DataRef
     encoders: dict[str, dict[str, Score]]
@@ -123,12 +160,16 @@ class Evaluation(StrictModel):
     """Encoder name to what it is; empty in older records."""
     missing: dict[str, str] = {}
     """Baselines that could not be built, by name, with the reason."""
-    seconds: float
-    """Wall time of the evaluation, or of all those that were made in the same pass."""
     tiles: list[Tile] = []
     """Some val pictures with what the encoders made of them, for the report."""
     colours: dict[str, str] = {}
     """Class to its colour in the tiles, as `#rrggbb`."""
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """See `Entry`."""
+        data = {"train": self.train.model_dump(), "val": self.val.model_dump()}
+        return {"kind": self.kind, **super().request, **data}
 
 
 class Measure(StrictModel):
@@ -156,15 +197,17 @@ class LayerBounds(StrictModel):
     """The four against human segmentations, where such were given: mean over the segmentations of each picture."""
 
 
-class RegionBounds(StrictModel):
-    """One evaluation of the region layers themselves."""
+class RegionBounds(Entry):
+    """One evaluation of the region layers themselves; its settings: boundary tolerance and segmentations."""
 
-    settings: dict[str, Any]
-    """Everything that decides the numbers: layers, boundary tolerance, how many pictures and segmentations."""
     data: DataRef
     layers: list[LayerBounds]
     thickness: dict[str, float] = {}
     """Class to the mean thickness of its pieces, in pixels; thin classes are those below a region's side."""
-    seconds: float
     tiles: list[Tile] = []
     colours: dict[str, str] = {}
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """See `Entry`."""
+        return {**super().request, "data": self.data.model_dump(), "layers": [one.layer for one in self.layers]}

@@ -1,4 +1,4 @@
-"""`results.json`, version 2: the record of evaluations, from which alone the report is drawn."""
+"""`results.json`, version 3: the record of evaluations, from which alone the report is drawn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from vice.data_specs.errors import InputError
 from vice.data_specs.validation import StrictModel, parse
 
 RESULTS_FILE = "results.json"
-RESULTS_FORMAT, RESULTS_VERSION = "vice-results", 2
+RESULTS_FORMAT, RESULTS_VERSION = "vice-results", 3
+READABLE_VERSIONS = (2, 3)
+"""Version 2 had one entry of a name, and the library versions of the last one for all."""
 
 
 class EncoderRef(StrictModel):
@@ -70,11 +72,12 @@ class Results(StrictModel):
     """None as long as only region layers were evaluated."""
     training: TrainingCurve | None = None
     """None where the checkpoint stands alone, without its run's metrics."""
-    versions: dict[str, str]
-    """Library versions of the last evaluation written."""
+    versions: dict[str, str] = {}
+    """Library versions of the last evaluation that version 2 wrote; later entries hold their own."""
     evaluations: dict[str, Evaluation] = {}
     """By name: `linear`, `cluster-27 greedy train-fitted`, `neighbors`, `linear-without-0006R0`; the set of classes,
-    the size that pictures were brought to, and averaging stand before it: `averaged short-side-320 linear`."""
+    the size that pictures were brought to, and averaging stand before it: `averaged short-side-320 linear`. Entries of
+    one name that differ in anything else are numbered: `settings-2 linear`."""
     regions: dict[str, RegionBounds] = {}
     """By the name of the data: `camvid val`."""
     atlases: dict[str, Atlas] = {}
@@ -96,10 +99,10 @@ def read_results(run_dir: Path) -> Results | None:
         raise InputError("not readable as JSON", where=path, hint="use another --run-dir") from None
     if not isinstance(data, dict) or data.get("format") != RESULTS_FORMAT:
         raise InputError("not results of this program", where=path, hint="use another --run-dir")
-    if data.get("version") != RESULTS_VERSION:
+    if data.get("version") not in READABLE_VERSIONS:
         what = f"results of version {data.get('version')!r}, not {RESULTS_VERSION}"
         raise InputError(what, where=path, hint="evaluate again, into another --run-dir")
-    return parse(Results, data, where=path)
+    return parse(Results, data | {"version": RESULTS_VERSION}, where=path)
 
 
 def write_results(run_dir: Path, results: Results) -> Path:

@@ -7,7 +7,7 @@ Without concepts of its own (an encoder of others), an encoder's regions are clu
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from jaxtyping import Float32, UInt8
 
 from vice.data_specs.atlas_entry import Atlas, AtlasRegion, Concept, LookupRegion, RegionLookup
 from vice.data_specs.errors import InputError
+from vice.data_specs.fingerprint import fingerprint
 from vice.evaluate.atlas.choosing import Choice, draw_choice
 from vice.evaluate.atlas.cut_outs import cut_out, save_jpeg, side_by_side
 from vice.evaluate.atlas.lookup import Pool, lookup_picture
@@ -51,6 +52,14 @@ class AtlasOptions(NamedTuple):
     """Of the regions that are clustered, of k-means, and of the pool."""
     choices: Sequence[Choice] = ()
     """Regions that are chosen now; their pictures join those whose regions can be chosen."""
+    embedding: Mapping[str, Any] = {}
+    """How pictures are embedded (tiles), for the record."""
+
+    @property
+    def requested(self) -> dict[str, Any]:
+        """For the record: what its other settings do not name."""
+        choices = [list(choice) for choice in self.choices]
+        return {"num_pictures": self.num_pictures, "choices": choices, "pictures": dict(self.embedding)}
 
 
 def make_atlas(
@@ -90,7 +99,8 @@ def make_atlas(
         else:
             pool.add(regions)
     ref = data_ref(shards)
-    folder = f"{FOLDER}/atlas-{ref.dataset}-{ref.split}-{options.layer}"
+    digest = fingerprint({"data": ref.model_dump(), **options._asdict()})[:8]
+    folder = f"{FOLDER}/atlas-{ref.dataset}-{ref.split}-{options.layer}-{digest}"
     strips, sprite = _cut_outs(shards, options, gatherer, pool)
     lookup = _lookup(shards, chosen, pool, sprite, run_dir, folder) if pool.entries else None
     for choice in options.choices if pool.entries else ():
@@ -104,6 +114,7 @@ def make_atlas(
             "examples": f"{options.num_examples} of each concept by cosine, at most 2 of one picture",
             "usage": "share of the area whose regions' nearest concept it is",
             "pool": {"num_regions": len(pool.entries), "seed": options.seed},
+            **options.requested,
         },
         data=ref,
         concepts=_concepts(gatherer, strips, shards, classes, run_dir, folder),

@@ -62,14 +62,14 @@ def atlas(
     embedding = Embedding(weights, output_stride, device, tile=tile, levels=levels, dims=dims)
     opened = embedding.open(encoder, untrained=False)
     check_record(run_dir, opened.ref)
-    options = AtlasOptions(layer, k, examples, seed=seed, choices=choices)
+    options = AtlasOptions(layer, k, examples, seed=seed, choices=choices, embedding=embedding.settings)
     # there are no train pictures here: standardisation and PCA are fitted on those that are shown
     own = embedding.prepare(opened._replace(compared=opened.compared[:1]), shards)[0]
     found = make_atlas(own.encoder, opened.concepts, shards, options=options, run_dir=run_dir)
     found = found.model_copy(update={"settings": {**found.settings, "encoder": own.about.model_dump()}})
     name = f"{found.data.dataset} {found.data.split} {layer}" + (f" classes-{classes}" if classes else "")
     curve = curve_of(opened.run_dir, opened.ref)
-    path = add(run_dir, encoder=opened.ref, training=curve, atlases={name: found})
+    path = add(run_dir, encoder=opened.ref, training=curve, atlases={name: found}).path
     print_concepts(found)
     for choice in choices:
         print(f"wrote {run_dir}/pictures/nearest-{shards.keys[choice.number]}-{choice.x}-{choice.y}.png")

@@ -127,9 +127,9 @@ class Job:
         compared = {one.encoder.name: one.about for one in self.prepared}
         changes = {"compared": compared, "missing": self.opened.missing}
         entries = {name: entry.model_copy(update=changes) for name, entry in entries.items()}
-        path = add(self.setup.run_dir, encoder=self.opened.ref, training=self.training, evaluations=entries)
-        print_scores(entries)
-        print(f"wrote {path}")
+        added = add(self.setup.run_dir, encoder=self.opened.ref, training=self.training, evaluations=entries)
+        print_scores({added.keys[name]: entry for name, entry in entries.items()})
+        print(f"wrote {added.path}")
 
 
 def open_job(

@@ -145,6 +145,13 @@ def _seen_by_encoder(pool: Sequence[Shards], encoder_shards: str | None) -> dict
     }
 
 
+def _common(parts: Sequence[Evaluation]) -> dict[str, Any]:
+    """Settings that all groups share."""
+    of_one = ("fits", "group_left_out", "vectors")
+    shared = {name: value for name, value in parts[0].settings.items() if name not in of_one}
+    return shared | {"vectors": {name: v for name, v in parts[0].settings["vectors"].items() if name != "num_vectors"}}
+
+
 def _mean(entries: dict[str, Evaluation], setup: Setup, seen: dict[str, Any]) -> Evaluation:
     """The mean over groups of every share (of a class: over the groups where it occurs), and the summed confusion."""
     parts, pool = list(entries.values()), (setup.train, setup.val)
@@ -152,7 +159,12 @@ def _mean(entries: dict[str, Evaluation], setup: Setup, seen: dict[str, Any]) ->
     return evaluation(
         "linear",
         setup,
-        {"mean_over": list(entries), "confusion": "sum over groups", **seen},
+        {
+            **_common(parts),
+            "mean_over_groups": [part.settings["group_left_out"] for part in parts],
+            "confusion": "sum over groups",
+            **seen,
+        },
         {
             encoder: {
                 condition: mean_score([part.encoders[encoder][condition] for part in parts])

@@ -35,7 +35,7 @@ class Run(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Evaluations on the same val pictures in the same classes: numbers that may stand in one table."""
+    """Evaluations on the same val pictures in the same classes: one table, a row for each set of settings."""
 
     ref: DataRef
     classes: list[str]

@@ -261,7 +261,7 @@ def test_a_device_that_is_not_there(vice_eval, options, checkpoints):
 
 def test_a_run_dir_that_cannot_be_made(vice_eval, options, checkpoints, tmp_path):
     (tmp_path / "eval").write_text("a file")
-    refused(vice_eval("linear", checkpoints["first"], *options), "cannot be made")
+    refused(vice_eval("linear", checkpoints["first"], *options), "cannot write to this folder")
 
 
 def test_a_report_of_nothing(vice_eval, tmp_path):
