@@ -290,14 +290,13 @@ def _identity(source: str, config: ModelConfig, levels: Levels, dims: int | None
 
 def _python(source: str) -> Opened:
     found = load_object(source)
-    content = {"object": source, "source": found.sha256}
     ref = EncoderRef(
         kind="python",
         name=source,
-        sha256=fingerprint(content),
-        dim=found.dim,
+        sha256=fingerprint(found.identity),
+        dim=found.encoder.dim,
         stride=found.encoder.stride,
         weights="as the object has them",
     )
     encoder = found.encoder
-    return Opened(ref, encoder, [Compared(encoder, encoder.name, "evaluated", found.dim), *_raw()], {}, None, None)
+    return Opened(ref, encoder, [Compared(encoder, encoder.name, "evaluated", encoder.dim), *_raw()], {}, None, None)
