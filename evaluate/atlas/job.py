@@ -26,7 +26,7 @@ from vice.evaluate.counters import raw_draws
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.evaluators.kmeans import fit_clusters, library
 from vice.evaluate.gallery import FOLDER
-from vice.evaluate.options import KMeansSettings
+from vice.evaluate.options import KMeansSettings, Quota
 from vice.evaluate.progress import track
 from vice.evaluate.scenes import data_ref
 from vice.pipeline.shards import Shards
@@ -134,11 +134,11 @@ def _clustered(
     encoder: Encoder, shards: Shards, options: AtlasOptions
 ) -> tuple[Float32[np.ndarray, "k d"], dict[str, Any]]:
     """Concepts by spherical k-means of drawn regions, and how they were found."""
-    of_each = max(1, CLUSTERED_REGIONS // max(len(shards), 1))
+    quota = Quota.within(CLUSTERED_REGIONS, len(shards), each=CLUSTERED_REGIONS)
     vectors = []
     for regions in embedded_regions(encoder, shards, options.layer, "regions to cluster"):
         draws = raw_draws(options.seed, "regions", regions.number, len(regions.embeddings))
-        vectors.append(regions.embeddings[np.sort(np.argsort(draws, kind="stable")[:of_each])])
+        vectors.append(regions.embeddings[np.sort(np.argsort(draws, kind="stable")[: quota.of(regions.number)])])
     points = np.concatenate(vectors)
     if options.num_clusters > len(points):
         what = f"{options.num_clusters} clusters asked of {len(points)} regions"

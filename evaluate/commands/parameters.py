@@ -87,4 +87,7 @@ Dims = Annotated[
 ]
 OutputStride = Annotated[int, typer.Option(help="Of their last map: 8, 16 or 32 pixels a cell.")]
 Device = Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda, cuda:1, ...")]
-NumClusters = Annotated[list[int], typer.Option("--k", min=1, help="Number of clusters; give it several times.")]
+NumClusters = Annotated[
+    list[int],
+    typer.Option("--k", min=1, help="Number of clusters; give it several times.", show_default="the number of classes"),
+]

@@ -95,7 +95,7 @@ def cluster(
     train: TrainShards,
     val: ValShards,
     run_dir: RunDir,
-    k: NumClusters = [27],  # noqa: B006
+    k: NumClusters = [],  # noqa: B006
     classes: ClassSetName = None,
     condition: Conditions = [CHANGED_LIGHT],  # noqa: B006
     seed: Seed = 0,
@@ -178,7 +178,7 @@ def all_scores(
     train: TrainShards,
     val: ValShards,
     run_dir: RunDir,
-    k: NumClusters = [27],  # noqa: B006
+    k: NumClusters = [],  # noqa: B006
     classes: ClassSetName = None,
     condition: Conditions = [CHANGED_LIGHT],  # noqa: B006
     seed: Seed = 0,

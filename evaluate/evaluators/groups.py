@@ -59,11 +59,11 @@ def evaluate_without_groups(
     started = time.perf_counter()
     pool = (setup.train, setup.val)
     groups = groups_of(pool)
-    num_pixels = drawing.pixels_of_each(len(groups))
-    collector = PixelCollector(num_pixels=num_pixels, seed=seed, labelled_only=True)
+    quota = drawing.quota(len(groups))
+    collector = PixelCollector(quota=quota, seed=seed, labelled_only=True)
     collect(scenes(pool, "pictures of all groups", short_side=setup.short_side), encoders, [collector])
     vectors, seen = collector.vectors(), _seen_by_encoder(pool, encoder_shards)
-    told = {"pixels_per_picture": num_pixels, "seeds": (seed,)}
+    told = {"pixels_per_picture": quota.each, **quota.settings, "seeds": (seed,)}
     entries = {}
     for group in np.unique(groups):
         part, seconds = _without(str(group), groups, vectors, encoders, setup, probe, told | seen, started)
@@ -94,7 +94,9 @@ def _without(
     pictures = scenes(pool, f"pictures of {group}", numbers=numbers, short_side=setup.short_side)
     seen = views(pictures, encoders, heads, conditions=setup.conditions, seed=setup.conditions_seed)
     counts = count(seen, heads, num_classes=len(classes))
-    drawn = {name: told[name] for name in ("pixels_per_picture", "seeds")} | {"num_vectors": int(others.sum())}
+    drawn = {name: told[name] for name in ("pixels_per_picture", "num_pictures", "seeds") if name in told} | {
+        "num_vectors": int(others.sum())
+    }
     settings = settings_of(probe, drawn, {encoder: fit.told for encoder, fit in fits.items()})
     seconds = time.perf_counter() - started
     entry = evaluation(

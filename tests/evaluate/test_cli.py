@@ -156,8 +156,8 @@ def test_another_checkpoint_s_run_dir(vice_eval, options, checkpoints):
 def test_all_gives_what_each_gives_alone(vice_eval, options, checkpoints, tmp_path):
     """One pass over the pictures for all evaluators, or one for each: the same numbers."""
     common = [checkpoints["first"], *options[:4], "--pixels-per-picture=100", "--condition=noise"]
-    assert vice_eval("all", *common, "--run-dir", tmp_path / "all", "--k=5", "--memory-size=300")[0] == 0
-    alone = {"linear": [], "cluster": ["--k=5"], "neighbors": ["--memory-size=300"]}
+    assert vice_eval("all", *common, "--run-dir", tmp_path / "all", "--memory-size=300")[0] == 0
+    alone = {"linear": [], "cluster": ["--k=4"], "neighbors": ["--memory-size=300"]}
     for command, words in alone.items():
         words = [word for word in (*common, *words) if command != "neighbors" or not str(word).startswith("--pixels")]
         assert vice_eval(command, *words, "--run-dir", tmp_path / "each")[0] == 0
