@@ -26,6 +26,13 @@ TrainShards = Annotated[
 ValShards = Annotated[
     str, typer.Option("--val", metavar="SHARDS", help="Labelled shards that are scored; same classes.")
 ]
+MaxShared = Annotated[
+    float,
+    typer.Option(
+        "--max-shared", min=0, max=1, help="Largest share of val pictures that may also be in train, by their bytes."
+    ),
+]
+MAX_SHARED = 0.01
 RunDir = Annotated[Path, typer.Option("--run-dir", help="Folder of results.json and pictures, of one encoder.")]
 ClassSetName = Annotated[
     str | None,

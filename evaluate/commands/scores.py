@@ -10,6 +10,7 @@ from vice.evaluate.commands.job import Embedding, Job, open_job, say_next
 from vice.evaluate.commands.parameters import (
     DRAWING,
     KMEANS,
+    MAX_SHARED,
     NEIGHBORS,
     ClassSetName,
     Conditions,
@@ -18,6 +19,7 @@ from vice.evaluate.commands.parameters import (
     EncoderSource,
     Flip,
     LevelsOption,
+    MaxShared,
     MaxVectors,
     NumClusters,
     OutputStride,
@@ -54,6 +56,7 @@ def linear(
         bool, typer.Option("--leave-one-group-out", help="Also test each group by a probe fitted on all others.")
     ] = False,
     classes: ClassSetName = None,
+    max_shared: MaxShared = MAX_SHARED,
     condition: Conditions = [CHANGED_LIGHT],  # noqa: B006 - Typer reads the default, nothing changes it
     seed: Seed = 0,
     repeats: Repeats = 1,
@@ -75,7 +78,16 @@ def linear(
 ) -> None:
     """Fit a 1x1 convolution on the frozen embedding and score it, on clean and on changed pictures."""
     embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
-    job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
+    job = open_job(
+        encoder,
+        train,
+        val,
+        run_dir,
+        classes=classes,
+        conditions=condition,
+        embedding=embedding,
+        max_shared=max_shared,
+    )
     drawing = Drawing(pixels_per_picture, max_vectors)
     if leave_one_group_out:
         _check_groups(job)
@@ -97,6 +109,7 @@ def cluster(
     run_dir: RunDir,
     k: NumClusters = [],  # noqa: B006
     classes: ClassSetName = None,
+    max_shared: MaxShared = MAX_SHARED,
     condition: Conditions = [CHANGED_LIGHT],  # noqa: B006
     seed: Seed = 0,
     repeats: Repeats = 1,
@@ -120,7 +133,16 @@ def cluster(
 ) -> None:
     """Cluster the embedding by FAISS k-means and score clusters as classes, by greedy and Hungarian matching."""
     embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
-    job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
+    job = open_job(
+        encoder,
+        train,
+        val,
+        run_dir,
+        classes=classes,
+        conditions=condition,
+        embedding=embedding,
+        max_shared=max_shared,
+    )
 
     from vice.evaluate.evaluators.cluster import ClusterEvaluator
 
@@ -148,6 +170,7 @@ def neighbors(
         Literal["flat", "ivf"], typer.Option(help="Exact search, or by inverted lists.")
     ] = NEIGHBORS.index,
     classes: ClassSetName = None,
+    max_shared: MaxShared = MAX_SHARED,
     condition: Conditions = [CHANGED_LIGHT],  # noqa: B006
     seed: Seed = 0,
     repeats: Repeats = 1,
@@ -163,7 +186,16 @@ def neighbors(
 ) -> None:
     """Let the nearest labelled train patches vote on every val patch: nothing is fitted."""
     embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
-    job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
+    job = open_job(
+        encoder,
+        train,
+        val,
+        run_dir,
+        classes=classes,
+        conditions=condition,
+        embedding=embedding,
+        max_shared=max_shared,
+    )
 
     from vice.evaluate.evaluators.neighbors import NeighborEvaluator
 
@@ -180,6 +212,7 @@ def all_scores(
     run_dir: RunDir,
     k: NumClusters = [],  # noqa: B006
     classes: ClassSetName = None,
+    max_shared: MaxShared = MAX_SHARED,
     condition: Conditions = [CHANGED_LIGHT],  # noqa: B006
     seed: Seed = 0,
     repeats: Repeats = 1,
@@ -200,7 +233,16 @@ def all_scores(
 ) -> None:
     """Linear (quick), cluster and neighbors with their defaults; every picture is embedded once for all of them."""
     embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
-    job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
+    job = open_job(
+        encoder,
+        train,
+        val,
+        run_dir,
+        classes=classes,
+        conditions=condition,
+        embedding=embedding,
+        max_shared=max_shared,
+    )
 
     from vice.evaluate.evaluators.cluster import ClusterEvaluator
     from vice.evaluate.evaluators.linear import LinearEvaluator
