@@ -37,12 +37,15 @@ CLUSTERED_REGIONS = 100_000
 """Most regions that concepts are clustered from, where an encoder has none: 4 d bytes each."""
 
 
+NUM_CLUSTERS = 64
+
+
 class AtlasOptions(NamedTuple):
     """What decides an atlas, beside encoder and pictures."""
 
     layer: str
     """A stored region layer's name."""
-    num_clusters: int = 64
+    num_clusters: int = NUM_CLUSTERS
     """Concepts of an encoder that has none of its own."""
     num_examples: int = 8
     """Typical regions of each concept."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from vice.evaluate.commands.combinations import MAX_SEED, finite
 from vice.evaluate.options import Drawing, KMeansSettings, NeighborSettings
 
 DRAWING, KMEANS, NEIGHBORS = Drawing(), KMeansSettings(), NeighborSettings()
@@ -29,7 +30,11 @@ ValShards = Annotated[
 MaxShared = Annotated[
     float,
     typer.Option(
-        "--max-shared", min=0, max=1, help="Largest share of val pictures that may also be in train, by their bytes."
+        "--max-shared",
+        min=0,
+        max=1,
+        callback=finite,
+        help="Largest share of val pictures that may also be in train, by their bytes.",
     ),
 ]
 MAX_SHARED = 0.01
@@ -38,7 +43,9 @@ ClassSetName = Annotated[
     str | None,
     typer.Option("--classes", metavar="SET", help="Score in this set of classes of the spec.", show_default=False),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn: pixels, patches, first centroids.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=MAX_SEED, help="Of everything that is drawn: pixels, patches, first centroids.")
+]
 Repeats = Annotated[
     int, typer.Option(min=1, help="Repeat with so many seeds, from --seed on; results are their mean with the spread.")
 ]
@@ -64,7 +71,13 @@ Tile = Annotated[
 ]
 Scales = Annotated[
     list[float],
-    typer.Option("--scale", min=0.1, max=8, help="Average the maps of resized pictures; several times: 0.75, 1, 1.25."),
+    typer.Option(
+        "--scale",
+        min=0.1,
+        max=8,
+        callback=finite,
+        help="Average the maps of resized pictures; several times: 0.75, 1, 1.25.",
+    ),
 ]
 Flip = Annotated[bool, typer.Option("--flip", help="Average the maps of the picture and its mirror image.")]
 Weights = Annotated[

@@ -41,6 +41,8 @@ from vice.train.records.checkpoint import CHECKPOINT_FOLDER, LAST, initial_model
 from vice.train.start import Start
 
 TIMM = "timm/"
+OUTPUT_STRIDE_OF_BACKBONES = 32
+"""The default."""
 WEIGHT_SEED = 0
 """Of the random weights of a network that is not ours."""
 
@@ -66,7 +68,7 @@ def open_encoder(
     *,
     device: torch.device,
     weights: str = "none",
-    output_stride: int = 32,
+    output_stride: int = OUTPUT_STRIDE_OF_BACKBONES,
     untrained: bool = True,
     levels: Levels | None = None,
     dims: int | None = None,
@@ -88,9 +90,10 @@ def open_encoder(
     """
     if source.startswith((TIMM, TORCHVISION)):
         return _backbone(source, weights, output_stride, device, untrained, levels or "all", dims)
-    for value, option in ((levels, "--levels"), (dims, "--dims")):
+    stride = None if output_stride == OUTPUT_STRIDE_OF_BACKBONES else output_stride
+    for value, option in ((levels, "--levels"), (dims, "--dims"), (stride, "--output-stride")):
         if value is not None:
-            what = "only networks of timm and torchvision have maps to choose from and to reduce"
+            what = "only networks of timm and torchvision have maps to choose from, to dilate and to reduce"
             raise InputError(what, where=f"{option} {value}", hint=f"leave out {option}")
     if weights != "none":
         raise InputError("only networks of timm and torchvision take weights", where=f"--weights {weights}")
