@@ -39,7 +39,7 @@ demo: $(STAMP)  ## shard, train and evaluate generated street scenes; prints the
 	$(BIN)/vice-eval embed timm/tf_efficientnet_lite0 $(DEMO)/shards/train $(DEMO)/vectors --weights packaged --regions slic:12 --scale 2
 	$(BIN)/vice-train launch scenes-demo --shards $(DEMO)/shards/train --run-dir $(DEMO)/run teacher=$(DEMO)/vectors
 	@echo "==> 3/4 evaluating next to the frozen encoder, the network at step 0 and raw colour"
-	$(BIN)/vice-eval all $(LAST) --train $(DEMO)/shards/train --val $(DEMO)/shards/val --run-dir $(DEMO)/eval --pixels-per-picture 100 --memory-size 4000
+	$(BIN)/vice-eval all $(LAST) --train $(DEMO)/shards/train --val $(DEMO)/shards/val --run-dir $(DEMO)/eval --k 27 --pixels-per-picture 100 --memory-size 4000
 	$(BIN)/vice-eval atlas $(LAST) --val $(DEMO)/shards/val --run-dir $(DEMO)/eval
 	$(BIN)/vice-eval regions $(DEMO)/shards/val --run-dir $(DEMO)/eval
 	@echo "==> 4/4 writing the report"

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from vice.data_specs.results import Evaluation, Role, Score
+from vice.data_specs.entries import Evaluation, Role, Score
 from vice.evaluate.names import CLEAN, OBJECT, TRAINED
 
 MEANINGS: dict[Role, str] = {

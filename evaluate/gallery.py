@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from vice.data_specs.results import Tile
+from vice.data_specs.entries import Tile
 from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR, COLOUR_POSITION
 from vice.evaluate.passes import View
-from vice.evaluate.pictures import paint_labels, principal_colours, save_png
+from vice.evaluate.pictures import paint_labels, principal_colours, save_drawn
 from vice.evaluate.vectors import Vectors
 
 FOLDER = "pictures"
@@ -41,8 +41,7 @@ class Gallery:
         self.tiles: list[Tile] = []
         self.painters: dict[Shows, Painter] = {}
         """What is drawn of each encoder, and how it becomes an RGB picture."""
-        self._folder = Path(run_dir) / FOLDER
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._run_dir = Path(run_dir)
         self._name, self._num_classes = name, num_classes
         self._numbers = {(2 * i + 1) * num_pictures // (2 * NUM_PICTURES) for i in range(NUM_PICTURES)}
         self._drawn: set[tuple[str, str]] = set()
@@ -65,8 +64,8 @@ class Gallery:
     def _save(self, view: View, shows: str, picture: np.ndarray, *, of_encoder: bool) -> None:
         encoder = view.encoder if of_encoder else None
         parts = [self._name, view.scene.key, view.condition, *([encoder] if encoder else []), shows]
-        file = f"{FOLDER}/{'-'.join(parts).replace(' ', '_')}.png"
-        save_png(self._folder.parent / file, picture, max_side=MAX_SIDE, blend=shows in {"picture", "embedding"})
+        blend = shows in {"picture", "embedding"}
+        file = save_drawn(self._run_dir, f"{FOLDER}/{'-'.join(parts)}", picture, max_side=MAX_SIDE, blend=blend)
         self.tiles.append(Tile(file=file, key=view.scene.key, condition=view.condition, encoder=encoder, shows=shows))
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
+from vice.data_specs.entries import Repeat, Score
 from vice.data_specs.regions import IGNORE
-from vice.data_specs.results import Repeat, Score
 
 
 def count_pairs(

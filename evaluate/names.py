@@ -28,3 +28,8 @@ def entry_name(
     """Name of an evaluation: results in other classes, of another picture size or averaged maps never mix with it."""
     parts = {"averaged": averaged, f"short-side-{short_side}": short_side, f"classes-{class_set}": class_set}
     return " ".join([*(part for part, is_so in parts.items() if is_so), name])
+
+
+def numbered(name: str, number: int) -> str:
+    """Key of the entry of a name with the first, second, ... settings."""
+    return name if number == 1 else f"settings-{number} {name}"

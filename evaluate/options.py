@@ -6,17 +6,44 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
+class Quota(NamedTuple):
+    """How many vectors each picture gives, so that all of them together are no more than a limit."""
+
+    each: int
+    """At most, of every picture that gives any."""
+    num_pictures: int
+    num_giving: int
+    """Pictures that give any, evenly spaced: all of them, unless the limit is below their number."""
+
+    @classmethod
+    def within(cls, limit: int, num_pictures: int, *, each: int) -> Quota:
+        """At most `each` of a picture, and at most `limit` of all."""
+        num_giving = min(num_pictures, limit)
+        return cls(min(each, limit // max(num_giving, 1)), num_pictures, num_giving)
+
+    def of(self, number: int) -> int:
+        """Of the picture with this number."""
+        giving = (number + 1) * self.num_giving // self.num_pictures > number * self.num_giving // self.num_pictures
+        return self.each if giving else 0
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """For the record, where not all pictures give any."""
+        return {} if self.num_giving == self.num_pictures else {"num_pictures": self.num_giving}
+
+
 class Drawing(NamedTuple):
     """How many pixels of the train pictures are drawn."""
 
     pixels_per_picture: int = 500
     """Drawn from each train picture, or all its pixels where it has fewer."""
     max_vectors: int = 500_000
-    """Of all pictures together: with many pictures fewer pixels are drawn from each. 4 d bytes each and encoder."""
+    """Of all pictures together, at most: with many pictures fewer pixels are drawn from each, or none from some. 4 d
+    bytes each and encoder."""
 
-    def pixels_of_each(self, num_pictures: int) -> int:
-        """Pixels drawn from each of so many pictures, at least 1."""
-        return max(1, min(self.pixels_per_picture, self.max_vectors // max(num_pictures, 1)))
+    def quota(self, num_pictures: int) -> Quota:
+        """Pixels drawn from each of so many pictures."""
+        return Quota.within(self.max_vectors, num_pictures, each=self.pixels_per_picture)
 
 
 class ProbeSettings(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from vice.evaluate.conditions import under
-from vice.evaluate.encoders.protocol import Encoder
+from vice.evaluate.encoders.protocol import Encoder, check_finite
 from vice.evaluate.evaluators.heads import Head, predict
 from vice.evaluate.metrics import count_pairs
 from vice.evaluate.scenes import Scene, in_batches
@@ -28,11 +28,16 @@ class Collector(Protocol):
 
 
 def collect(scenes: Iterable[Scene], encoders: Sequence[Encoder], collectors: Sequence[Collector]) -> None:
-    """Embed every scene once per encoder and show its map to every collector; one batch of pictures is in memory."""
+    """Embed every scene once per encoder and show its map to every collector; one batch of pictures is in memory.
+
+    Raises:
+        WorkError: an encoder gives values that are not finite; names the picture.
+    """
     for batch in in_batches(scenes):
         pictures = np.stack([scene.picture for scene in batch])
         for encoder in encoders:
             for scene, embedding in zip(batch, encoder.embed(pictures), strict=True):
+                check_finite(embedding, name=encoder.name, where=scene.key)
                 for collector in collectors:
                     collector.add(scene, encoder, embedding)
 
@@ -68,12 +73,16 @@ def views(
         heads: encoder's name to head's name to head.
         conditions: of `conditions.CHANGES`.
         seed: of the changes.
+
+    Raises:
+        WorkError: an encoder gives values that are not finite; names the picture.
     """
     for batch in in_batches(scenes):
         for condition in conditions:
             pictures = [under(condition, scene.picture, seed=seed, number=scene.number) for scene in batch]
             for encoder in encoders:
                 for scene, picture, embedding in zip(batch, pictures, encoder.embed(np.stack(pictures)), strict=True):
+                    check_finite(embedding, name=encoder.name, where=scene.key)
                     size, picture_size = scene.labels.shape, picture.shape[:2]
                     predictions = {
                         name: predict(head, embedding, stride=encoder.stride, picture_size=picture_size, size=size)

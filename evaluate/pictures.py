@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -99,6 +100,30 @@ def save_png(path: Path, picture: UInt8[np.ndarray, "h w 3"], *, max_side: int, 
         max_side: in pixels.
         blend: average pixels when making it smaller; class colours must not be averaged.
     """
+    path.write_bytes(_png(picture, max_side=max_side, blend=blend))
+
+
+def save_drawn(run_dir: Path, file: str, picture: UInt8[np.ndarray, "h w 3"], *, max_side: int, blend: bool) -> str:
+    """Write a drawn picture of an entry; its name ends with a digest, so that entries never overwrite each other's.
+
+    Args:
+        run_dir: that `file` is relative to; folders are made.
+        file: its name without suffix.
+        picture: as `save_png` takes it, with what follows.
+        max_side: in pixels.
+        blend: see `save_png`.
+
+    Returns:
+        The path of the file relative to `run_dir`.
+    """
+    data = _png(picture, max_side=max_side, blend=blend)
+    file = f"{file.replace(' ', '_')}-{hashlib.sha256(data).hexdigest()[:8]}.png"
+    (run_dir / file).parent.mkdir(parents=True, exist_ok=True)
+    (run_dir / file).write_bytes(data)
+    return file
+
+
+def _png(picture: UInt8[np.ndarray, "h w 3"], *, max_side: int, blend: bool) -> bytes:
     height, width = picture.shape[:2]
     scale = max_side / max(height, width)
     if scale < 1:
@@ -107,4 +132,4 @@ def save_png(path: Path, picture: UInt8[np.ndarray, "h w 3"], *, max_side: int, 
     _, data = cv2.imencode(
         ".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
     )
-    path.write_bytes(data.tobytes())
+    return data.tobytes()

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import math
+import os
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from vice.data_specs.atlas_entry import Atlas
+from vice.data_specs.entries import Entry, Evaluation, RegionBounds
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import (
-    RESULTS_FILE,
-    Atlas,
-    EncoderRef,
-    Evaluation,
-    RegionBounds,
-    Results,
-    TrainingCurve,
-    read_results,
-    write_results,
-)
+from vice.data_specs.results import RESULTS_FILE, EncoderRef, Results, TrainingCurve, read_results, write_results
+from vice.evaluate.names import numbered
 
 LIBRARIES = ("vice-dense", "torch", "timm", "numpy", "scipy", "faiss-gpu", "faiss-cpu", "opencv-contrib-python")
 CURVE_POINTS = 400
 METRICS_FILE = "metrics.jsonl"
 _LOCK = ".results.lock"
+
+
+class Added(NamedTuple):
+    """Where entries were written, and under which keys."""
+
+    path: Path
+    """Of `results.json`."""
+    keys: dict[str, str]
+    """Name of an entry to its key: another one where the name is taken by other settings."""
 
 
 def check_record(run_dir: Path, encoder: EncoderRef | None) -> None:
@@ -45,8 +51,11 @@ def check_record(run_dir: Path, encoder: EncoderRef | None) -> None:
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=run_dir):
+            pass
     except OSError as error:
-        raise InputError(f"cannot be made ({error.strerror})", where=run_dir, hint="give another --run-dir") from None
+        what = f"cannot write to this folder ({error.strerror})"
+        raise InputError(what, where=run_dir, hint="use another --run-dir") from None
     _check_encoder(run_dir, read_results(run_dir), encoder)
 
 
@@ -58,8 +67,8 @@ def add(
     evaluations: Mapping[str, Evaluation] | None = None,
     regions: Mapping[str, RegionBounds] | None = None,
     atlases: Mapping[str, Atlas] | None = None,
-) -> Path:
-    """Add or replace entries of the record; several processes may do so at once. Returns the record's path.
+) -> Added:
+    """Add entries to the record; several processes may do so at once. Only an entry of equal settings is replaced.
 
     Args:
         run_dir: of `check_record`.
@@ -72,18 +81,28 @@ def add(
     Raises:
         InputError: the directory now holds another encoder's results.
     """
+    keys: dict[str, str] = {}
     with _locked(run_dir):
-        there = read_results(run_dir) or Results(versions={})
+        there = read_results(run_dir) or Results()
         _check_encoder(run_dir, there, encoder)
         changes = {
             "encoder": encoder or there.encoder,
             "training": training or there.training,
-            "versions": versions(),
-            "evaluations": there.evaluations | dict(evaluations or {}),
-            "regions": there.regions | dict(regions or {}),
-            "atlases": there.atlases | dict(atlases or {}),
+            "evaluations": _with(there.evaluations, evaluations, keys),
+            "regions": _with(there.regions, regions, keys),
+            "atlases": _with(there.atlases, atlases, keys),
         }
-        return write_results(run_dir, there.model_copy(update=changes))
+        return Added(write_results(run_dir, there.model_copy(update=changes)), keys)
+
+
+def _with(there: Mapping[str, Entry], new: Mapping[str, Entry] | None, keys: dict[str, str]) -> dict[str, Entry]:
+    """The entries there and the new ones, whose keys are noted; a name with other settings gets the next number."""
+    entries, made_with = dict(there), {"versions": versions(), "threads": num_threads()}
+    for name, entry in (new or {}).items():
+        candidates = (numbered(name, number) for number in itertools.count(1))
+        keys[name] = next(key for key in candidates if key not in entries or entries[key].identity == entry.identity)
+        entries[keys[name]] = entry.model_copy(update={"name": name, **made_with})
+    return entries
 
 
 def _check_encoder(run_dir: Path, there: Results | None, encoder: EncoderRef | None) -> None:
@@ -121,6 +140,12 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue  # one of the two builds of FAISS is enough
     return found
+
+
+def num_threads() -> int:
+    """Threads of a CPU's matrix products here: as torch has them where it is loaded, else all that may be used."""
+    torch = sys.modules.get("torch")
+    return len(os.sched_getaffinity(0)) if torch is None else torch.get_num_threads()
 
 
 def read_curve(path: Path, *, num_concepts: int, up_to: int) -> TrainingCurve | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -10,9 +11,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
+from vice.data_specs.entries import DataRef
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.regions import IGNORE
-from vice.data_specs.results import DataRef
 from vice.evaluate.progress import track
 from vice.pipeline.shards import Shards
 
@@ -55,6 +56,32 @@ def open_pair(train: str | Path, val: str | Path, *, class_set: str | None = Non
         hint = "give pictures that nothing is fitted on as --val"
         raise InputError("train and val are the same shards", where=val, hint=hint)
     return pair
+
+
+def shared_pictures(train: Shards, val: Shards, *, limit: float) -> float:
+    """Share of the val pictures whose source file is also a train picture, byte for byte.
+
+    Args:
+        train: that probes are fitted on.
+        val: that is scored.
+        limit: the largest share that is accepted.
+
+    Raises:
+        InputError: the share is larger; names a picture of both.
+    """
+    known = set(train.manifest["source_sha256"].to_pylist())
+    hashes, sources = (val.manifest[name].to_pylist() for name in ("source_sha256", "source"))
+    shared = [source for sha256, source in zip(hashes, sources, strict=True) if sha256 in known]
+    share = len(shared) / len(val)
+    if share > limit:
+        what = f"{len(shared):,} of {len(val):,} val pictures are also in train, for example {shared[0]}"
+        raise InputError(what, where=val.address, hint=f"remove them, or accept them with --max-shared {_above(share)}")
+    return share
+
+
+def _above(share: float) -> float:
+    """The share rounded up to two decimals."""
+    return math.ceil(100 * share) / 100
 
 
 def scenes(

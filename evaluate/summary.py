@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from vice.data_specs.results import Atlas, Evaluation, RegionBounds, Score
+from vice.data_specs.atlas_entry import Atlas
+from vice.data_specs.entries import Evaluation, RegionBounds, Score
 from vice.evaluate.comparison import evaluated, verdict
 from vice.evaluate.names import CLEAN
 from vice.evaluate.report.tables import is_headline

@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int32, Int64, UInt16
 from vice.data_specs.regions import IGNORE
 from vice.evaluate.counters import raw_draws
 from vice.evaluate.encoders.protocol import Encoder
+from vice.evaluate.options import Quota
 from vice.evaluate.scenes import Scene
 
 
@@ -34,13 +35,13 @@ class PixelCollector:
     Memory is 4 d bytes for each pixel and encoder.
 
     Args:
-        num_pixels: drawn per picture.
+        quota: pixels drawn per picture.
         seed: of the draw.
         labelled_only: draw among the labelled pixels, rather than among all (clusters are found without labels).
     """
 
-    def __init__(self, *, num_pixels: int, seed: int, labelled_only: bool):
-        self._num_pixels, self._seed, self._labelled_only = num_pixels, seed, labelled_only
+    def __init__(self, *, quota: Quota, seed: int, labelled_only: bool):
+        self._quota, self._seed, self._labelled_only = quota, seed, labelled_only
         self._drawn: dict[int, Int64[np.ndarray, " n"]] = {}
         self._labels: list[np.ndarray] = []
         self._scenes: list[np.ndarray] = []
@@ -61,7 +62,7 @@ class PixelCollector:
     def _draw(self, scene: Scene) -> None:
         flat = scene.labels.reshape(-1)
         candidates = np.flatnonzero(flat != IGNORE) if self._labelled_only else np.arange(flat.size)
-        drawn = draw_pixels(candidates, num_pixels=self._num_pixels, seed=self._seed, picture=scene.number)
+        drawn = draw_pixels(candidates, num_pixels=self._quota.of(scene.number), seed=self._seed, picture=scene.number)
         self._drawn[scene.number] = drawn.astype(np.int32)
         self._labels.append(flat[drawn])
         self._scenes.append(np.full(len(drawn), scene.number, np.int32))

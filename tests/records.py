@@ -6,24 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vice.data_specs.results import (
-    Atlas,
-    AtlasRegion,
-    Concept,
-    DataRef,
-    EncoderRef,
-    Evaluation,
-    LayerBounds,
-    LookupPicture,
-    LookupRegion,
-    Measure,
-    RegionBounds,
-    RegionLookup,
-    Results,
-    Tile,
-    TrainingCurve,
-    write_results,
-)
+from vice.data_specs.atlas_entry import Atlas, AtlasRegion, Concept, LookupPicture, LookupRegion, RegionLookup
+from vice.data_specs.entries import DataRef, Evaluation, LayerBounds, Measure, RegionBounds, Tile
+from vice.data_specs.results import EncoderRef, Results, TrainingCurve, write_results
 from vice.evaluate.metrics import over_seeds, score
 
 CLASSES = ["Sky & cloud", "Road", "Car"]

@@ -7,15 +7,16 @@ Without concepts of its own (an encoder of others), an encoder's regions are clu
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from vice.data_specs.atlas_entry import Atlas, AtlasRegion, Concept, LookupRegion, RegionLookup
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import Atlas, AtlasRegion, Concept, LookupRegion, RegionLookup
+from vice.data_specs.fingerprint import fingerprint
 from vice.evaluate.atlas.choosing import Choice, draw_choice
 from vice.evaluate.atlas.cut_outs import cut_out, save_jpeg, side_by_side
 from vice.evaluate.atlas.lookup import Pool, lookup_picture
@@ -25,7 +26,7 @@ from vice.evaluate.counters import raw_draws
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.evaluators.kmeans import fit_clusters, library
 from vice.evaluate.gallery import FOLDER
-from vice.evaluate.options import KMeansSettings
+from vice.evaluate.options import KMeansSettings, Quota
 from vice.evaluate.progress import track
 from vice.evaluate.scenes import data_ref
 from vice.pipeline.shards import Shards
@@ -36,12 +37,15 @@ CLUSTERED_REGIONS = 100_000
 """Most regions that concepts are clustered from, where an encoder has none: 4 d bytes each."""
 
 
+NUM_CLUSTERS = 64
+
+
 class AtlasOptions(NamedTuple):
     """What decides an atlas, beside encoder and pictures."""
 
     layer: str
     """A stored region layer's name."""
-    num_clusters: int = 64
+    num_clusters: int = NUM_CLUSTERS
     """Concepts of an encoder that has none of its own."""
     num_examples: int = 8
     """Typical regions of each concept."""
@@ -51,6 +55,14 @@ class AtlasOptions(NamedTuple):
     """Of the regions that are clustered, of k-means, and of the pool."""
     choices: Sequence[Choice] = ()
     """Regions that are chosen now; their pictures join those whose regions can be chosen."""
+    embedding: Mapping[str, Any] = {}
+    """How pictures are embedded (tiles), for the record."""
+
+    @property
+    def requested(self) -> dict[str, Any]:
+        """For the record: what its other settings do not name."""
+        choices = [list(choice) for choice in self.choices]
+        return {"num_pictures": self.num_pictures, "choices": choices, "pictures": dict(self.embedding)}
 
 
 def make_atlas(
@@ -90,7 +102,8 @@ def make_atlas(
         else:
             pool.add(regions)
     ref = data_ref(shards)
-    folder = f"{FOLDER}/atlas-{ref.dataset}-{ref.split}-{options.layer}"
+    digest = fingerprint({"data": ref.model_dump(), **options._asdict()})[:8]
+    folder = f"{FOLDER}/atlas-{ref.dataset}-{ref.split}-{options.layer}-{digest}"
     strips, sprite = _cut_outs(shards, options, gatherer, pool)
     lookup = _lookup(shards, chosen, pool, sprite, run_dir, folder) if pool.entries else None
     for choice in options.choices if pool.entries else ():
@@ -104,6 +117,7 @@ def make_atlas(
             "examples": f"{options.num_examples} of each concept by cosine, at most 2 of one picture",
             "usage": "share of the area whose regions' nearest concept it is",
             "pool": {"num_regions": len(pool.entries), "seed": options.seed},
+            **options.requested,
         },
         data=ref,
         concepts=_concepts(gatherer, strips, shards, classes, run_dir, folder),
@@ -123,11 +137,11 @@ def _clustered(
     encoder: Encoder, shards: Shards, options: AtlasOptions
 ) -> tuple[Float32[np.ndarray, "k d"], dict[str, Any]]:
     """Concepts by spherical k-means of drawn regions, and how they were found."""
-    of_each = max(1, CLUSTERED_REGIONS // max(len(shards), 1))
+    quota = Quota.within(CLUSTERED_REGIONS, len(shards), each=CLUSTERED_REGIONS)
     vectors = []
     for regions in embedded_regions(encoder, shards, options.layer, "regions to cluster"):
         draws = raw_draws(options.seed, "regions", regions.number, len(regions.embeddings))
-        vectors.append(regions.embeddings[np.sort(np.argsort(draws, kind="stable")[:of_each])])
+        vectors.append(regions.embeddings[np.sort(np.argsort(draws, kind="stable")[: quota.of(regions.number)])])
     points = np.concatenate(vectors)
     if options.num_clusters > len(points):
         what = f"{options.num_clusters} clusters asked of {len(points)} regions"

@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 from jaxtyping import Float32
 
-from vice.data_specs.results import LookupPicture
+from vice.data_specs.atlas_entry import LookupPicture
 from vice.evaluate.atlas.cut_outs import save_jpeg
 from vice.evaluate.atlas.region_embeddings import Regions
 from vice.evaluate.counters import raw_draws

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64, Integer, UInt16
 
 from vice.data_specs.regions import IGNORE
 from vice.evaluate.embedding.region_means import region_means
-from vice.evaluate.encoders.protocol import Encoder
+from vice.evaluate.encoders.protocol import Encoder, check_finite
 from vice.evaluate.progress import track
 from vice.pipeline.shards import Shards
 
@@ -49,7 +49,9 @@ def embedded_regions(
     for number in track(numbers, what, total=len(numbers)):
         sample = shards.sample(number, layers=[layer])
         regions = sample.regions[layer]
-        embeddings = pool(encoder.embed(sample.picture[None])[0], regions, stride=encoder.stride)
+        embedding = encoder.embed(sample.picture[None])[0]
+        check_finite(embedding, name=encoder.name, where=sample.key)
+        embeddings = pool(embedding, regions, stride=encoder.stride)
         counts = None
         if sample.labels is not None:
             counts = class_counts(regions, sample.labels, len(embeddings), len(shards.classes))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from vice.data_specs.errors import InputError
+from vice.evaluate.commands.combinations import check_effect
 from vice.evaluate.commands.job import Embedding
 from vice.evaluate.commands.parameters import (
     Device,
@@ -66,6 +67,8 @@ def embed(
     device: Device = "auto",
 ) -> None:
     """Write embedding maps of any pictures, or one vector per region of shards. Run it again to resume."""
+    no_numbers = form == "png" and regions is None
+    check_effect("--dtype", given=dtype != "float16", without_effect=no_numbers, because="with --format png")
     if levels is None and encoder.startswith(BACKBONES):
         levels = "last" if regions is None else "all"
     embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vice.data_specs.command_line import command
+from vice.data_specs.entries import Evaluation, Levels
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import Evaluation, Levels, TrainingCurve
+from vice.data_specs.results import TrainingCurve
 from vice.evaluate.comparison import missing_baselines
 from vice.evaluate.conditions import chosen
-from vice.evaluate.scenes import open_pair
+from vice.evaluate.scenes import open_pair, shared_pictures
 from vice.evaluate.summary import print_scores
 
 # What needs torch is imported inside the functions, so that --help, the report and a wrong folder do not wait for it.
@@ -126,9 +127,9 @@ class Job:
         compared = {one.encoder.name: one.about for one in self.prepared}
         changes = {"compared": compared, "missing": self.opened.missing}
         entries = {name: entry.model_copy(update=changes) for name, entry in entries.items()}
-        path = add(self.setup.run_dir, encoder=self.opened.ref, training=self.training, evaluations=entries)
-        print_scores(entries)
-        print(f"wrote {path}")
+        added = add(self.setup.run_dir, encoder=self.opened.ref, training=self.training, evaluations=entries)
+        print_scores({added.keys[name]: entry for name, entry in entries.items()})
+        print(f"wrote {added.path}")
 
 
 def open_job(
@@ -140,6 +141,7 @@ def open_job(
     classes: str | None,
     conditions: Sequence[str],
     embedding: Embedding,
+    max_shared: float,
 ) -> Job:
     """Open data, encoder and record; the data before what needs torch.
 
@@ -148,6 +150,7 @@ def open_job(
     """
     tested_under = chosen(conditions)
     shards = open_pair(train, val, class_set=classes)
+    shared = shared_pictures(*shards, limit=max_shared)
 
     from vice.evaluate.evaluators.protocol import Setup
     from vice.evaluate.record import check_record, curve_of
@@ -160,7 +163,10 @@ def open_job(
         conditions=tested_under,
         short_side=embedding.short_side,
         embedding=embedding.settings,
+        shared=shared,
     )
+    if shared:
+        print(f"{100 * shared:.1f} % of the val pictures are also in train")
     if opened.missing:
         print(missing_baselines(opened.missing))
     return Job(opened, curve_of(opened.run_dir, opened.ref), embedding, setup)

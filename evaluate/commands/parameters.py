@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from vice.evaluate.commands.combinations import MAX_SEED, finite
 from vice.evaluate.options import Drawing, KMeansSettings, NeighborSettings
 
 DRAWING, KMEANS, NEIGHBORS = Drawing(), KMeansSettings(), NeighborSettings()
@@ -26,12 +27,25 @@ TrainShards = Annotated[
 ValShards = Annotated[
     str, typer.Option("--val", metavar="SHARDS", help="Labelled shards that are scored; same classes.")
 ]
+MaxShared = Annotated[
+    float,
+    typer.Option(
+        "--max-shared",
+        min=0,
+        max=1,
+        callback=finite,
+        help="Largest share of val pictures that may also be in train, by their bytes.",
+    ),
+]
+MAX_SHARED = 0.01
 RunDir = Annotated[Path, typer.Option("--run-dir", help="Folder of results.json and pictures, of one encoder.")]
 ClassSetName = Annotated[
     str | None,
     typer.Option("--classes", metavar="SET", help="Score in this set of classes of the spec.", show_default=False),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn: pixels, patches, first centroids.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=MAX_SEED, help="Of everything that is drawn: pixels, patches, first centroids.")
+]
 Repeats = Annotated[
     int, typer.Option(min=1, help="Repeat with so many seeds, from --seed on; results are their mean with the spread.")
 ]
@@ -57,7 +71,13 @@ Tile = Annotated[
 ]
 Scales = Annotated[
     list[float],
-    typer.Option("--scale", min=0.1, max=8, help="Average the maps of resized pictures; several times: 0.75, 1, 1.25."),
+    typer.Option(
+        "--scale",
+        min=0.1,
+        max=8,
+        callback=finite,
+        help="Average the maps of resized pictures; several times: 0.75, 1, 1.25.",
+    ),
 ]
 Flip = Annotated[bool, typer.Option("--flip", help="Average the maps of the picture and its mirror image.")]
 Weights = Annotated[
@@ -87,4 +107,7 @@ Dims = Annotated[
 ]
 OutputStride = Annotated[int, typer.Option(help="Of their last map: 8, 16 or 32 pixels a cell.")]
 Device = Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda, cuda:1, ...")]
-NumClusters = Annotated[list[int], typer.Option("--k", min=1, help="Number of clusters; give it several times.")]
+NumClusters = Annotated[
+    list[int],
+    typer.Option("--k", min=1, help="Number of clusters; give it several times.", show_default="the number of classes"),
+]

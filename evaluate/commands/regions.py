@@ -32,7 +32,7 @@ def regions(
     check_record(run_dir, None)
     bounds = evaluate_regions(opened, layers=layer, segmentations=segmentations, run_dir=run_dir)
     name = f"{bounds.data.dataset} {bounds.data.split}" + (f" classes-{classes}" if classes else "")
-    path = add(run_dir, regions={name: bounds})
+    path = add(run_dir, regions={name: bounds}).path
     print_bounds(bounds)
     print(f"wrote {path}")
     say_next(run_dir)

@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from vice.evaluate.commands.combinations import check_effect, finite, seeds_from
 from vice.evaluate.commands.job import Embedding, Job, open_job, say_next
 from vice.evaluate.commands.parameters import (
     DRAWING,
     KMEANS,
+    MAX_SHARED,
     NEIGHBORS,
     ClassSetName,
     Conditions,
@@ -18,6 +20,7 @@ from vice.evaluate.commands.parameters import (
     EncoderSource,
     Flip,
     LevelsOption,
+    MaxShared,
     MaxVectors,
     NumClusters,
     OutputStride,
@@ -48,12 +51,14 @@ def linear(
         typer.Option(help="L-BFGS until it converges, or the paper's SGD at several learning rates."),
     ] = "quick",
     learning_rates: Annotated[
-        list[float], typer.Option("--learning-rate", min=0, help="Of the paper's recipe; give it several times.")
+        list[float],
+        typer.Option("--learning-rate", min=0, callback=finite, help="Of the paper's recipe; give it several times."),
     ] = LEARNING_RATES,
     leave_one_group_out: Annotated[
         bool, typer.Option("--leave-one-group-out", help="Also test each group by a probe fitted on all others.")
     ] = False,
     classes: ClassSetName = None,
+    max_shared: MaxShared = MAX_SHARED,
     condition: Conditions = [CHANGED_LIGHT],  # noqa: B006 - Typer reads the default, nothing changes it
     seed: Seed = 0,
     repeats: Repeats = 1,
@@ -61,7 +66,9 @@ def linear(
     max_vectors: MaxVectors = DRAWING.max_vectors,
     l2: Annotated[
         float | None,
-        typer.Option(min=0, help="Of the quick probe. [default: each encoder's best on held-out pictures]"),
+        typer.Option(
+            min=0, callback=finite, help="Of the quick probe. [default: each encoder's best on held-out pictures]"
+        ),
     ] = None,
     short_side: ShortSide = None,
     tile: Tile = None,
@@ -74,8 +81,23 @@ def linear(
     device: Device = "auto",
 ) -> None:
     """Fit a 1x1 convolution on the frozen embedding and score it, on clean and on changed pictures."""
+    _check_recipe(recipe, learning_rates, l2)
+    if leave_one_group_out:
+        because = "with --leave-one-group-out"
+        check_effect("--recipe paper", given=recipe == "paper", without_effect=True, because=because)
+        check_effect("--repeats", given=repeats > 1, without_effect=True, because=because)
+    seeds = seeds_from(seed, repeats)
     embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
-    job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
+    job = open_job(
+        encoder,
+        train,
+        val,
+        run_dir,
+        classes=classes,
+        conditions=condition,
+        embedding=embedding,
+        max_shared=max_shared,
+    )
     drawing = Drawing(pixels_per_picture, max_vectors)
     if leave_one_group_out:
         _check_groups(job)
@@ -83,7 +105,6 @@ def linear(
     from vice.evaluate.evaluators.linear import LinearEvaluator
 
     settings = ProbeSettings(l2=l2) if recipe == "quick" else SgdSettings(tuple(dict.fromkeys(learning_rates)))
-    seeds = range(seed, seed + repeats)
     job.run(lambda setup: [LinearEvaluator(setup, drawing=drawing, recipe=settings, seeds=seeds)])
     if leave_one_group_out:
         _without_groups(job, drawing, ProbeSettings(l2=l2), seed)
@@ -95,8 +116,9 @@ def cluster(
     train: TrainShards,
     val: ValShards,
     run_dir: RunDir,
-    k: NumClusters = [27],  # noqa: B006
+    k: NumClusters = [],  # noqa: B006
     classes: ClassSetName = None,
+    max_shared: MaxShared = MAX_SHARED,
     condition: Conditions = [CHANGED_LIGHT],  # noqa: B006
     seed: Seed = 0,
     repeats: Repeats = 1,
@@ -119,14 +141,23 @@ def cluster(
     device: Device = "auto",
 ) -> None:
     """Cluster the embedding by FAISS k-means and score clusters as classes, by greedy and Hungarian matching."""
+    seeds = seeds_from(seed, repeats)
     embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
-    job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
+    job = open_job(
+        encoder,
+        train,
+        val,
+        run_dir,
+        classes=classes,
+        conditions=condition,
+        embedding=embedding,
+        max_shared=max_shared,
+    )
 
     from vice.evaluate.evaluators.cluster import ClusterEvaluator
 
     drawing = Drawing(pixels_per_picture, max_vectors)
     kmeans = KMeansSettings(iterations, restarts, points_per_centroid, spherical)
-    seeds = range(seed, seed + repeats)
     job.run(lambda setup: [ClusterEvaluator(setup, num_clusters=k, drawing=drawing, kmeans=kmeans, seeds=seeds)])
     say_next(run_dir)
 
@@ -142,12 +173,13 @@ def neighbors(
     ] = NEIGHBORS.memory_size,
     patch: Annotated[int, typer.Option(min=1, help="Side of a patch in pixels.")] = NEIGHBORS.patch,
     temperature: Annotated[
-        float, typer.Option(min=1e-3, help="Of the votes: exp(cosine / temperature).")
+        float, typer.Option(min=1e-3, callback=finite, help="Of the votes: exp(cosine / temperature).")
     ] = NEIGHBORS.temperature,
     index: Annotated[
         Literal["flat", "ivf"], typer.Option(help="Exact search, or by inverted lists.")
     ] = NEIGHBORS.index,
     classes: ClassSetName = None,
+    max_shared: MaxShared = MAX_SHARED,
     condition: Conditions = [CHANGED_LIGHT],  # noqa: B006
     seed: Seed = 0,
     repeats: Repeats = 1,
@@ -162,13 +194,22 @@ def neighbors(
     device: Device = "auto",
 ) -> None:
     """Let the nearest labelled train patches vote on every val patch: nothing is fitted."""
+    seeds = seeds_from(seed, repeats)
     embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
-    job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
+    job = open_job(
+        encoder,
+        train,
+        val,
+        run_dir,
+        classes=classes,
+        conditions=condition,
+        embedding=embedding,
+        max_shared=max_shared,
+    )
 
     from vice.evaluate.evaluators.neighbors import NeighborEvaluator
 
     settings = NeighborSettings(num_neighbors, memory_size, patch, temperature, index)
-    seeds = range(seed, seed + repeats)
     job.run(lambda setup: [NeighborEvaluator(setup, settings=settings, seeds=seeds)])
     say_next(run_dir)
 
@@ -178,8 +219,9 @@ def all_scores(
     train: TrainShards,
     val: ValShards,
     run_dir: RunDir,
-    k: NumClusters = [27],  # noqa: B006
+    k: NumClusters = [],  # noqa: B006
     classes: ClassSetName = None,
+    max_shared: MaxShared = MAX_SHARED,
     condition: Conditions = [CHANGED_LIGHT],  # noqa: B006
     seed: Seed = 0,
     repeats: Repeats = 1,
@@ -199,14 +241,24 @@ def all_scores(
     device: Device = "auto",
 ) -> None:
     """Linear (quick), cluster and neighbors with their defaults; every picture is embedded once for all of them."""
+    seeds = seeds_from(seed, repeats)
     embedding = Embedding(weights, output_stride, device, short_side, tile, scale, flip, levels, dims)
-    job = open_job(encoder, train, val, run_dir, classes=classes, conditions=condition, embedding=embedding)
+    job = open_job(
+        encoder,
+        train,
+        val,
+        run_dir,
+        classes=classes,
+        conditions=condition,
+        embedding=embedding,
+        max_shared=max_shared,
+    )
 
     from vice.evaluate.evaluators.cluster import ClusterEvaluator
     from vice.evaluate.evaluators.linear import LinearEvaluator
     from vice.evaluate.evaluators.neighbors import NeighborEvaluator
 
-    drawing, seeds = Drawing(pixels_per_picture, max_vectors), range(seed, seed + repeats)
+    drawing = Drawing(pixels_per_picture, max_vectors)
     voting = NEIGHBORS._replace(memory_size=memory_size)
     job.run(
         lambda setup: [
@@ -216,6 +268,13 @@ def all_scores(
         ]
     )
     say_next(run_dir)
+
+
+def _check_recipe(recipe: str, learning_rates: list[float], l2: float | None) -> None:
+    rates_given = learning_rates != LEARNING_RATES
+    quick = recipe == "quick"
+    check_effect("--learning-rate", given=rates_given, without_effect=quick, because="with --recipe quick")
+    check_effect("--l2", given=l2 is not None, without_effect=not quick, because="with --recipe paper")
 
 
 def _check_groups(job: Job) -> None:

@@ -18,7 +18,7 @@ from vice.evaluate.counters import raw_draws
 from vice.evaluate.embedding.out_folder import check_is_new, locked, read_json, whole_file, write_json
 from vice.evaluate.embedding.pictures import Picture, Pictures
 from vice.evaluate.embedding.writers import Embedded, Format, NpyWriter, ParquetWriter, PngWriter, Writer
-from vice.evaluate.encoders.protocol import Encoder
+from vice.evaluate.encoders.protocol import Encoder, check_finite
 from vice.evaluate.pictures import PrincipalColours, principal_colours
 from vice.evaluate.progress import track
 
@@ -133,6 +133,7 @@ def _flush(encoder: Encoder, waiting: Sequence[Picture]) -> Iterator[Embedded]:
         return
     maps = encoder.embed(np.stack([picture.pixels for picture in waiting]))
     for picture, embedding in zip(waiting, maps, strict=True):
+        check_finite(embedding, name=encoder.name, where=picture.key)
         yield Embedded(picture.key, picture.pixels.shape[:2], embedding)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32
 
+from vice.data_specs.errors import WorkError
 from vice.evaluate.embedding.out_folder import file_of, whole_file
 from vice.evaluate.pictures import PrincipalColours
 
@@ -31,6 +32,20 @@ class Embedded(NamedTuple):
     """Height and width of the picture that was embedded."""
     embedding: Float32[np.ndarray, "d gh gw"] | None
     rejected: str = ""
+
+
+def _stored(one: Embedded, dtype: type[np.floating]) -> np.ndarray:
+    """A map [d, gh, gw] in the type it is written in.
+
+    Raises:
+        WorkError: a value is too large for it.
+    """
+    with np.errstate(over="ignore"):
+        values = one.embedding.astype(dtype)
+    if not np.isfinite(values).all():
+        what = f"a value of {np.abs(one.embedding).max():g} does not fit into float16"
+        raise WorkError(what, where=one.key, hint="write --dtype float32, into a new folder")
+    return values
 
 
 @runtime_checkable
@@ -71,7 +86,7 @@ class NpyWriter:
             if one.embedding is None:
                 return {one.key: one.rejected}
             with whole_file(file_of(self._folder, one.key, ".npy")) as temporary, temporary.open("wb") as file:
-                np.save(file, one.embedding.astype(self._dtype))
+                np.save(file, _stored(one, self._dtype))
         return {}
 
     def rejected(self, first: int, keys: Sequence[str]) -> dict[str, str]:
@@ -138,7 +153,7 @@ class ParquetWriter:
         return rejected
 
     def _row(self, one: Embedded) -> pa.Table:
-        values = pa.array(one.embedding.astype(self._dtype).reshape(-1))
+        values = pa.array(_stored(one, self._dtype).reshape(-1))
         columns = [[one.key], *([number] for number in (*one.size, *one.embedding.shape))]
         listed = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
         return pa.table([*columns, listed], schema=self._schema)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vice.data_specs.results import Levels
+from vice.data_specs.entries import Levels
 from vice.train.config import ModelConfig, TrainConfig
 from vice.train.network.encoders import Encoder as Backbone
 from vice.train.network.encoders import build_encoder

@@ -13,9 +13,9 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float32, Float64, UInt8
 
+from vice.data_specs.entries import ComparedEncoder, FittedOn, Levels, Role
 from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import fingerprint
-from vice.data_specs.results import ComparedEncoder, FittedOn, Levels, Role
 from vice.evaluate.encoders.levels import FittedLevels, LevelsEncoder
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.progress import track

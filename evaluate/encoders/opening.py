@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float32
 from pydantic import ValidationError
 
+from vice.data_specs.entries import Levels
 from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import fingerprint, sha256_file
 from vice.data_specs.pictures import IMAGE_MEAN, IMAGE_STD
-from vice.data_specs.results import EncoderRef, Levels
+from vice.data_specs.results import EncoderRef
 from vice.evaluate.encoders.backbones import backbone_of_run, build_backbone
 from vice.evaluate.encoders.fitting import Compared, check_dims
 from vice.evaluate.encoders.levels import BackboneMaps, LevelsEncoder
@@ -40,6 +41,8 @@ from vice.train.records.checkpoint import CHECKPOINT_FOLDER, LAST, initial_model
 from vice.train.start import Start
 
 TIMM = "timm/"
+OUTPUT_STRIDE_OF_BACKBONES = 32
+"""The default."""
 WEIGHT_SEED = 0
 """Of the random weights of a network that is not ours."""
 
@@ -65,7 +68,7 @@ def open_encoder(
     *,
     device: torch.device,
     weights: str = "none",
-    output_stride: int = 32,
+    output_stride: int = OUTPUT_STRIDE_OF_BACKBONES,
     untrained: bool = True,
     levels: Levels | None = None,
     dims: int | None = None,
@@ -87,9 +90,10 @@ def open_encoder(
     """
     if source.startswith((TIMM, TORCHVISION)):
         return _backbone(source, weights, output_stride, device, untrained, levels or "all", dims)
-    for value, option in ((levels, "--levels"), (dims, "--dims")):
+    stride = None if output_stride == OUTPUT_STRIDE_OF_BACKBONES else output_stride
+    for value, option in ((levels, "--levels"), (dims, "--dims"), (stride, "--output-stride")):
         if value is not None:
-            what = "only networks of timm and torchvision have maps to choose from and to reduce"
+            what = "only networks of timm and torchvision have maps to choose from, to dilate and to reduce"
             raise InputError(what, where=f"{option} {value}", hint=f"leave out {option}")
     if weights != "none":
         raise InputError("only networks of timm and torchvision take weights", where=f"--weights {weights}")
@@ -289,14 +293,13 @@ def _identity(source: str, config: ModelConfig, levels: Levels, dims: int | None
 
 def _python(source: str) -> Opened:
     found = load_object(source)
-    content = {"object": source, "source": found.sha256}
     ref = EncoderRef(
         kind="python",
         name=source,
-        sha256=fingerprint(content),
-        dim=found.dim,
+        sha256=fingerprint(found.identity),
+        dim=found.encoder.dim,
         stride=found.encoder.stride,
         weights="as the object has them",
     )
     encoder = found.encoder
-    return Opened(ref, encoder, [Compared(encoder, encoder.name, "evaluated", found.dim), *_raw()], {}, None, None)
+    return Opened(ref, encoder, [Compared(encoder, encoder.name, "evaluated", encoder.dim), *_raw()], {}, None, None)

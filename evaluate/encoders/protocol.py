@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from vice.data_specs.errors import WorkError
+
 
 @runtime_checkable
 class Encoder(Protocol):
@@ -23,6 +25,22 @@ class Encoder(Protocol):
         Cell (i, j) stands for the pixels from (stride i, stride j) on; those past the picture's edge are padding.
         """
         ...
+
+
+def check_finite(embedding: Float32[np.ndarray, "d gh gw"], *, name: str, where: str) -> None:
+    """Refuse a map with values that are not finite.
+
+    Args:
+        embedding: of one picture.
+        name: of the encoder.
+        where: the picture's key, for the message.
+
+    Raises:
+        WorkError: there is one.
+    """
+    if not np.isfinite(embedding).all():
+        what = f"the encoder ({name}) gave values that are not finite for this picture"
+        raise WorkError(what, where=where, hint="check its weights")
 
 
 def num_cells(height: int, width: int, stride: int) -> tuple[int, int]:

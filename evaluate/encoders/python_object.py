@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from vice.data_specs.errors import InputError
-from vice.evaluate.encoders.protocol import Encoder, num_cells
-from vice.evaluate.names import OBJECT
-
-PROBE_SIZE = (40, 56)
-"""Height and width of the grey picture that a new object is tried with."""
+from vice.data_specs.fingerprint import sha256_file
+from vice.evaluate.encoders.checked import CheckedEncoder
 
 
 class Found(NamedTuple):
     """An object that was tried and does what an encoder has to."""
 
-    encoder: Encoder
-    dim: int
-    sha256: str
-    """Of the source file of its module; empty where there is none."""
+    encoder: CheckedEncoder
+    identity: dict[str, str]
+    """What tells it from others: its source file, its own `fingerprint`, and what it makes of fixed pictures."""
 
 
 def load_object(source: str) -> Found:
@@ -42,11 +36,32 @@ def load_object(source: str) -> Found:
     except AttributeError:
         raise InputError(f"has no object '{name}'", where=place, hint="write it as module:object") from None
     if inspect.isclass(found) or (callable(found) and not hasattr(found, "embed")):
-        found = found()
-    if hasattr(found, "embed") and not hasattr(found, "name"):
-        found.name = OBJECT
+        found = _made(found, source)
+    encoder = CheckedEncoder(found, source)
     file = Path(module.__file__) if getattr(module, "__file__", None) else None
-    return Found(found, _tried(found, source), hashlib.sha256(file.read_bytes()).hexdigest() if file else "")
+    identity = {
+        "object": source,
+        "source": sha256_file(file) if file else "",
+        "fingerprint": _fingerprint(found, source),
+        "probe": encoder.probe,
+    }
+    return Found(encoder, identity)
+
+
+def _made(make: Callable[[], Any], source: str) -> Any:
+    try:
+        return make()
+    except Exception as error:
+        what = f"raised {type(error).__name__}: {error}"
+        raise InputError(what, where=f"{source}()", hint="try it in Python; --debug prints where") from error
+
+
+def _fingerprint(found: Any, source: str) -> str:
+    """The object's own, of its weights for example; empty where it has none."""
+    own = getattr(found, "fingerprint", "")
+    if not isinstance(own, str):
+        raise InputError(f"its fingerprint is {type(own).__name__}", where=source, hint="give a text, or leave it out")
+    return own
 
 
 def _module(place: str, source: str) -> ModuleType:
@@ -62,31 +77,7 @@ def _module(place: str, source: str) -> ModuleType:
         return module
     except InputError:
         raise
-    except Exception as error:  # a user's module can raise anything
+    except (Exception, SystemExit) as error:  # a user's module can raise anything
         hint = "write the encoder as module:object, file.py:object, timm/NAME, or give a checkpoint"
         told = f"{type(error).__name__}: {error}"
         raise InputError(f"cannot be imported ({told})", where=source, hint=hint) from None
-
-
-def _tried(found: Any, source: str) -> int:
-    """Values per cell of what the object makes of a grey picture, after a check of shape and type."""
-    if not isinstance(found, Encoder) or not isinstance(found.stride, int) or found.stride < 1:
-        hint = "it needs `stride` (int, pixels per cell) and `embed(pictures)`; see evaluate/encoders/protocol.py"
-        raise InputError("no encoder", where=source, hint=hint)
-    try:
-        maps = found.embed(np.full((1, *PROBE_SIZE, 3), 127, np.uint8))
-    except Exception as error:
-        what = f"embed() of a grey picture raised {type(error).__name__}: {error}"
-        raise InputError(what, where=source, hint="try it in Python; --debug prints where") from error
-    cells = num_cells(*PROBE_SIZE, found.stride)
-    shape = getattr(maps, "shape", None)
-    if (
-        not isinstance(maps, np.ndarray)
-        or maps.dtype != np.float32
-        or len(shape) != 4
-        or (shape[0], *shape[2:]) != (1, *cells)
-    ):
-        what = f"embed() gave {type(maps).__name__} {getattr(maps, 'dtype', '')} {shape}"
-        hint = f"a picture of {PROBE_SIZE[0]} × {PROBE_SIZE[1]} is a float32 array [1, d, {cells[0]}, {cells[1]}]"
-        raise InputError(what, where=source, hint=hint)
-    return int(shape[1])

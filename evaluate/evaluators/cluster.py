@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from vice.data_specs.results import Evaluation, Score
+from vice.data_specs.entries import Evaluation, Score
 from vice.evaluate.evaluators.kmeans import Clusters, fit_clusters, library, too_few_vectors
 from vice.evaluate.evaluators.matching import RULES, as_classes, greedy
 from vice.evaluate.evaluators.protocol import Heads, Setup, evaluation
@@ -58,7 +58,7 @@ class ClusterEvaluator:
 
     Args:
         setup: of the run.
-        num_clusters: every K.
+        num_clusters: every K; the number of classes if empty.
         drawing: how many pixels are drawn.
         kmeans: everything else that decides the centroids.
         seeds: each draws other pixels and begins from other centroids.
@@ -77,11 +77,11 @@ class ClusterEvaluator:
         seeds: Sequence[int] = (0,),
     ):
         self._setup, self._kmeans = setup, kmeans
-        self._ks, self._seeds = tuple(dict.fromkeys(num_clusters)), tuple(seeds)
-        self._num_pixels = drawing.pixels_of_each(len(setup.train))
+        self._ks, self._seeds = tuple(dict.fromkeys(num_clusters or [len(setup.classes)])), tuple(seeds)
+        self._quota = drawing.quota(len(setup.train))
         self._check_enough_vectors()
         self._of_seed = {
-            seed: PixelCollector(num_pixels=self._num_pixels, seed=seed, labelled_only=False) for seed in self._seeds
+            seed: PixelCollector(quota=self._quota, seed=seed, labelled_only=False) for seed in self._seeds
         }
         self.collectors = list(self._of_seed.values())
         self._found: dict[Place, Found] = {}
@@ -89,7 +89,8 @@ class ClusterEvaluator:
 
     def _check_enough_vectors(self) -> None:
         """Refuse before anything is computed what `fit_clusters` would refuse after embedding all train pictures."""
-        num_vectors = int(np.minimum(self._setup.train.sizes.prod(axis=1), self._num_pixels).sum())
+        quotas = [self._quota.of(number) for number in range(len(self._setup.train))]
+        num_vectors = int(np.minimum(self._setup.train.sizes.prod(axis=1), quotas).sum())
         if max(self._ks) > num_vectors:
             raise too_few_vectors(max(self._ks), num_vectors)
 
@@ -177,13 +178,14 @@ class ClusterEvaluator:
         return {
             "vectors": {
                 "drawn_from": "all pixels of clean train pictures, labelled or not",
-                "pixels_per_picture": self._num_pixels,
+                "pixels_per_picture": self._quota.each,
+                **self._quota.settings,
                 "num_vectors": self._num_vectors,
                 "seeds": self._seeds,
             },
             "kmeans": {"library": library(), "num_clusters": k, "origin": origin, **self._kmeans._asdict()},
             "fits": fits,
-            "matching": {"rule": rule, "fitted_on": FITTED_ON[split]},
+            "matching": {"rule": rule, "over": "all classes", "fitted_on": FITTED_ON[split]},
             "resolution": "nearest centroid of the bilinearly upsampled embedding at every labelled pixel",
         }
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from vice.data_specs.entries import DataRef, Evaluation
 from vice.data_specs.errors import InputError
 from vice.data_specs.fingerprint import fingerprint
-from vice.data_specs.results import DataRef, Evaluation
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.evaluators.linear import fit_probes, settings_of
 from vice.evaluate.evaluators.protocol import Setup, evaluation, score_heads
@@ -59,11 +59,11 @@ def evaluate_without_groups(
     started = time.perf_counter()
     pool = (setup.train, setup.val)
     groups = groups_of(pool)
-    num_pixels = drawing.pixels_of_each(len(groups))
-    collector = PixelCollector(num_pixels=num_pixels, seed=seed, labelled_only=True)
+    quota = drawing.quota(len(groups))
+    collector = PixelCollector(quota=quota, seed=seed, labelled_only=True)
     collect(scenes(pool, "pictures of all groups", short_side=setup.short_side), encoders, [collector])
     vectors, seen = collector.vectors(), _seen_by_encoder(pool, encoder_shards)
-    told = {"pixels_per_picture": num_pixels, "seeds": (seed,)}
+    told = {"pixels_per_picture": quota.each, **quota.settings, "seeds": (seed,)}
     entries = {}
     for group in np.unique(groups):
         part, seconds = _without(str(group), groups, vectors, encoders, setup, probe, told | seen, started)
@@ -94,7 +94,9 @@ def _without(
     pictures = scenes(pool, f"pictures of {group}", numbers=numbers, short_side=setup.short_side)
     seen = views(pictures, encoders, heads, conditions=setup.conditions, seed=setup.conditions_seed)
     counts = count(seen, heads, num_classes=len(classes))
-    drawn = {name: told[name] for name in ("pixels_per_picture", "seeds")} | {"num_vectors": int(others.sum())}
+    drawn = {name: told[name] for name in ("pixels_per_picture", "num_pictures", "seeds") if name in told} | {
+        "num_vectors": int(others.sum())
+    }
     settings = settings_of(probe, drawn, {encoder: fit.told for encoder, fit in fits.items()})
     seconds = time.perf_counter() - started
     entry = evaluation(
@@ -145,6 +147,13 @@ def _seen_by_encoder(pool: Sequence[Shards], encoder_shards: str | None) -> dict
     }
 
 
+def _common(parts: Sequence[Evaluation]) -> dict[str, Any]:
+    """Settings that all groups share."""
+    of_one = ("fits", "group_left_out", "vectors")
+    shared = {name: value for name, value in parts[0].settings.items() if name not in of_one}
+    return shared | {"vectors": {name: v for name, v in parts[0].settings["vectors"].items() if name != "num_vectors"}}
+
+
 def _mean(entries: dict[str, Evaluation], setup: Setup, seen: dict[str, Any]) -> Evaluation:
     """The mean over groups of every share (of a class: over the groups where it occurs), and the summed confusion."""
     parts, pool = list(entries.values()), (setup.train, setup.val)
@@ -152,7 +161,12 @@ def _mean(entries: dict[str, Evaluation], setup: Setup, seen: dict[str, Any]) ->
     return evaluation(
         "linear",
         setup,
-        {"mean_over": list(entries), "confusion": "sum over groups", **seen},
+        {
+            **_common(parts),
+            "mean_over_groups": [part.settings["group_left_out"] for part in parts],
+            "confusion": "sum over groups",
+            **seen,
+        },
         {
             encoder: {
                 condition: mean_score([part.encoders[encoder][condition] for part in parts])

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from vice.data_specs.entries import Evaluation
 from vice.data_specs.errors import InputError
 from vice.data_specs.regions import IGNORE
-from vice.data_specs.results import Evaluation
 from vice.evaluate.evaluators.protocol import Heads, Setup, evaluation, score_heads
 from vice.evaluate.evaluators.sgd import fit_by_sgd
 from vice.evaluate.evaluators.softmax_regression import LinearFit, fit_quickly
@@ -44,10 +44,8 @@ class LinearEvaluator:
     ):
         self._setup, self._recipe, self._seeds = setup, recipe, tuple(seeds)
         self._name = NAMES[type(recipe)]
-        self._num_pixels = drawing.pixels_of_each(len(setup.train))
-        self._of_seed = {
-            seed: PixelCollector(num_pixels=self._num_pixels, seed=seed, labelled_only=True) for seed in self._seeds
-        }
+        self._quota = drawing.quota(len(setup.train))
+        self._of_seed = {seed: PixelCollector(quota=self._quota, seed=seed, labelled_only=True) for seed in self._seeds}
         self.collectors = list(self._of_seed.values())
         self._fits: dict[str, dict[str, LinearFit]] = {}
         self._num_vectors = 0
@@ -111,7 +109,12 @@ class LinearEvaluator:
             encoder: {f"seed {seed}": by_name[self._head(variant, seed)].told for seed in self._seeds}
             for encoder, by_name in self._fits.items()
         }
-        vectors = {"pixels_per_picture": self._num_pixels, "num_vectors": self._num_vectors, "seeds": self._seeds}
+        vectors = {
+            "pixels_per_picture": self._quota.each,
+            **self._quota.settings,
+            "num_vectors": self._num_vectors,
+            "seeds": self._seeds,
+        }
         return settings_of(self._recipe, vectors, fits)
 
 

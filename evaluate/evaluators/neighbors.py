@@ -15,14 +15,14 @@ import faiss
 import numpy as np
 from jaxtyping import Float32
 
+from vice.data_specs.entries import Evaluation
 from vice.data_specs.errors import InputError
 from vice.data_specs.regions import IGNORE
-from vice.data_specs.results import Evaluation
 from vice.evaluate.evaluators.kmeans import library, on_gpu
 from vice.evaluate.evaluators.patches import Memory, PatchCollector
 from vice.evaluate.evaluators.protocol import Heads, Setup, evaluation, score_heads
 from vice.evaluate.gallery import Gallery
-from vice.evaluate.options import NeighborSettings
+from vice.evaluate.options import NeighborSettings, Quota
 from vice.evaluate.passes import Counts
 from vice.evaluate.pictures import palette
 
@@ -93,11 +93,9 @@ class NeighborEvaluator:
 
     def __init__(self, setup: Setup, *, settings: NeighborSettings, seeds: Sequence[int] = (0,)):
         self._setup, self._settings, self._seeds = setup, settings, tuple(seeds)
-        self._num_patches = max(1, settings.memory_size // max(len(setup.train), 1))
+        self._quota = Quota.within(settings.memory_size, len(setup.train), each=settings.memory_size)
         self._of_seed = {
-            seed: PatchCollector(
-                num_patches=self._num_patches, patch=settings.patch, seed=seed, num_classes=len(setup.classes)
-            )
+            seed: PatchCollector(quota=self._quota, patch=settings.patch, seed=seed, num_classes=len(setup.classes))
             for seed in self._seeds
         }
         self.collectors = list(self._of_seed.values())
@@ -140,7 +138,8 @@ class NeighborEvaluator:
         return {
             "memory": {
                 "drawn_from": "patches of clean train pictures with labelled pixels",
-                "patches_per_picture": self._num_patches,
+                "patches_per_picture": self._quota.each,
+                **self._quota.settings,
                 "num_patches": self._sizes,
                 "seeds": self._seeds,
             },

@@ -11,6 +11,7 @@ from vice.data_specs.regions import IGNORE
 from vice.evaluate.counters import raw_draws
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.evaluators.heads import pool_cells
+from vice.evaluate.options import Quota
 from vice.evaluate.scenes import Scene
 
 
@@ -26,14 +27,14 @@ class PatchCollector:
     """Keeps some patches of every picture with the shares of the classes in them.
 
     Args:
-        num_patches: drawn per picture from those with labelled pixels; memory is 4 (d + c) bytes each, per encoder.
+        quota: patches drawn per picture from those with labelled pixels; memory is 4 (d + c) bytes each, per encoder.
         patch: side in picture pixels.
         seed: of the draw.
         num_classes: c.
     """
 
-    def __init__(self, *, num_patches: int, patch: int, seed: int, num_classes: int):
-        self._num_patches, self._patch, self._seed, self._num_classes = num_patches, patch, seed, num_classes
+    def __init__(self, *, quota: Quota, patch: int, seed: int, num_classes: int):
+        self._quota, self._patch, self._seed, self._num_classes = quota, patch, seed, num_classes
         self._parts: dict[str, list[Memory]] = {}
         self.cells_a_side: dict[str, int] = {}
         """Of a patch, by encoder."""
@@ -46,9 +47,10 @@ class PatchCollector:
         rows, columns = pooled.shape[1:]
         shares = patch_shares(scene, (rows, columns), side=cells * encoder.stride, num_classes=self._num_classes)
         places = np.flatnonzero(shares.any(axis=1))
-        if len(places) > self._num_patches:
+        count = self._quota.of(scene.number)
+        if len(places) > count:
             draws = raw_draws(self._seed, "patches", scene.number, rows * columns)[places]
-            places = places[np.sort(np.argpartition(draws, self._num_patches)[: self._num_patches])]
+            places = places[np.sort(np.argpartition(draws, count)[:count])]
         vectors = np.ascontiguousarray(pooled.reshape(len(pooled), -1)[:, places].T)
         self._parts.setdefault(encoder.name, []).append(Memory(vectors, shares[places]))
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from vice.data_specs.results import DataRef, Evaluation, Score
+from vice.data_specs.entries import DataRef, Evaluation, Score
 from vice.evaluate import conditions
 from vice.evaluate.evaluators.heads import Head
 from vice.evaluate.gallery import Gallery
@@ -37,6 +37,9 @@ class Setup(NamedTuple):
     embedding: Mapping[str, Any] = {}
     """How an encoder embeds a picture (tiles, averaging), for the record."""
 
+    shared: float = 0.0
+    """Share of the val pictures that are also in train."""
+
     @property
     def classes(self) -> list[str]:
         """Of the labels."""
@@ -58,6 +61,7 @@ class Setup(NamedTuple):
         size = "as stored" if self.short_side is None else f"shorter side {self.short_side} pixels, labels as stored"
         return {
             "pictures": {"size": size, **self.embedding},
+            "val_pictures_in_train": self.shared,
             "conditions": conditions.settings_of(self.conditions, self.conditions_seed),
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from vice.data_specs.results import Evaluation
+from vice.data_specs.entries import Evaluation
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.evaluators.heads import Head
 from vice.evaluate.evaluators.protocol import Evaluator, Setup

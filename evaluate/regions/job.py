@@ -9,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vice.data_specs.entries import LayerBounds, Measure, RegionBounds, Score, Tile
 from vice.data_specs.errors import InputError
 from vice.data_specs.regions import IGNORE
-from vice.data_specs.results import LayerBounds, Measure, RegionBounds, Score, Tile
 from vice.evaluate.gallery import FOLDER, MAX_SIDE
 from vice.evaluate.metrics import score
 from vice.evaluate.names import CLEAN
-from vice.evaluate.pictures import class_colours, paint_labels, save_png
+from vice.evaluate.pictures import class_colours, paint_labels, save_drawn
 from vice.evaluate.progress import track
 from vice.evaluate.regions import measures
 from vice.evaluate.regions.bounds import TableBuilder, best_for_miou, confusion_of, majority
@@ -67,7 +67,7 @@ def evaluate_regions(
         settings={
             "best": "ascent by single moves from the majority: a local optimum, so that the true bound may be higher",
             "boundary_tolerance": f"{measures.TOLERANCE} of the diagonal, rounded to pixels",
-            "segmentations": "all of every picture, their mean" if by_hand else "none",
+            "segmentations": f"all of every picture, their mean; files {by_hand.digest}" if by_hand else "none",
         },
         data=data_ref(shards),
         layers=[tally.bounds(shards.classes) for tally in tallies.values()],
@@ -168,7 +168,5 @@ class _Pictures:
 
     def _save(self, key: str, layer: str | None, shows: str, picture: np.ndarray, *, blend: bool = False) -> None:
         parts = [self._name, key, *([layer.replace(":", "")] if layer else []), shows]
-        file = f"{FOLDER}/{'-'.join(parts).replace(' ', '_')}.png"
-        (self._run_dir / FOLDER).mkdir(parents=True, exist_ok=True)
-        save_png(self._run_dir / file, picture, max_side=MAX_SIDE, blend=blend)
+        file = save_drawn(self._run_dir, f"{FOLDER}/{'-'.join(parts)}", picture, max_side=MAX_SIDE, blend=blend)
         self.tiles.append(Tile(file=file, key=key, condition=CLEAN, encoder=layer, shows=shows))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from vice.data_specs.errors import InputError
+from vice.data_specs.fingerprint import fingerprint
 
 
 class Segmentations:
@@ -27,6 +28,12 @@ class Segmentations:
             self._files.setdefault(path.stem.rpartition("_")[0], []).append(path)
         if not self._files:
             raise InputError("no segmentation NAME_K.png in it", where=folder)
+
+    @property
+    def digest(self) -> str:
+        """Names the files by their names and sizes: 12 digits."""
+        files = [(path.name, path.stat().st_size) for paths in self._files.values() for path in paths]
+        return fingerprint(sorted(files))[:12]
 
     def of(self, source: str, shape: tuple[int, int]) -> list[Integer[np.ndarray, "h w"]]:
         """The segmentations of the picture that came from a source file.

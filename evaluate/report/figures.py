@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from vice.data_specs.results import Atlas, Concept, Evaluation, RegionBounds, RegionLookup, Tile
+from vice.data_specs.atlas_entry import Atlas, Concept, RegionLookup
+from vice.data_specs.entries import Evaluation, RegionBounds, Tile
 from vice.evaluate.report.runs import Run
 
 

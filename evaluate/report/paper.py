@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from vice.data_specs.results import Evaluation
+from vice.data_specs.entries import Evaluation
 from vice.evaluate.comparison import evaluated
 from vice.evaluate.names import CLEAN
 from vice.evaluate.report.runs import Group

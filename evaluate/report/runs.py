@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vice.data_specs.entries import DataRef, Evaluation
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import RESULTS_FILE, DataRef, EncoderRef, Evaluation, Results, read_results
+from vice.data_specs.results import RESULTS_FILE, EncoderRef, Results, read_results
 from vice.evaluate.names import CLEAN
 
 MIME = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
@@ -34,7 +35,7 @@ class Run(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Evaluations on the same val pictures in the same classes: numbers that may stand in one table."""
+    """Evaluations on the same val pictures in the same classes: one table, a row for each set of settings."""
 
     ref: DataRef
     classes: list[str]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vice.data_specs.results import Atlas, ComparedEncoder, EncoderRef, Evaluation, RegionBounds, TrainingCurve
+from vice.data_specs.atlas_entry import Atlas
+from vice.data_specs.entries import ComparedEncoder, Evaluation, RegionBounds
+from vice.data_specs.results import EncoderRef, TrainingCurve
 from vice.evaluate.comparison import MEANINGS, evaluated, missing_baselines, signed, verdict
 from vice.evaluate.names import CLEAN
 from vice.evaluate.report.runs import Group, Run, described
@@ -62,11 +64,14 @@ def summary(run: Run, group: Group) -> list[str]:
 
 
 def _in_words(name: str, entry: Evaluation) -> str:
+    """What was measured; what stands before the name of the evaluation (`settings-2 short-side-320`) follows it."""
+    what = "Linear mIoU (SGD)" if "linear-sgd" in name else "Linear mIoU"
     if entry.kind == "cluster":
-        return f"mIoU of {entry.settings['kmeans']['num_clusters']} clusters"
+        what = f"mIoU of {entry.settings['kmeans']['num_clusters']} clusters"
     if entry.kind == "neighbors":
-        return "mIoU by nearest neighbours"
-    return "Linear mIoU (SGD)" if "linear-sgd" in name else "Linear mIoU"
+        what = "mIoU by nearest neighbours"
+    before = name.partition(entry.kind)[0].strip()
+    return f"{what} ({before})" if before else what
 
 
 def _compared(what: str, entry: Evaluation) -> Iterator[str]:
@@ -106,14 +111,15 @@ def facts(run: Run) -> dict[str, Any]:
     refs = [ref for entry in results.evaluations.values() for ref in (entry.train, entry.val)]
     refs += [entry.data for entry in (*results.regions.values(), *results.atlases.values())]
     told |= {f"{ref.dataset}, {ref.split} ({ref.num_pictures} pictures)": ref.fingerprint for ref in refs}
-    return told | {f"{library} version": version for library, version in results.versions.items()}
+    return told | {f"{name} version (of the last old entry)": number for name, number in results.versions.items()}
 
 
 def settings(entry: Evaluation | RegionBounds | Atlas) -> dict[str, Any]:
-    """Everything that decided an entry's numbers, with what its encoders are."""
+    """Everything that decided an entry's numbers, with what its encoders are and what computed it."""
     compared = getattr(entry, "compared", {})
     encoders = {name: one.model_dump(exclude_none=True) for name, one in compared.items()}
-    return {**entry.settings, **({"encoders": encoders} if encoders else {})}
+    computed = {"threads": entry.threads, "versions": entry.versions} if entry.versions else {}
+    return {**entry.settings, **({"encoders": encoders} if encoders else {}), **computed}
 
 
 def _maps(encoder: EncoderRef) -> str:

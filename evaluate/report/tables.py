@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vice.data_specs.results import ComparedEncoder, Evaluation, Score
+from vice.data_specs.entries import ComparedEncoder, Evaluation, Score
 from vice.evaluate.comparison import evaluated
 from vice.evaluate.names import CLEAN
+from vice.evaluate.report.joining import joined
 from vice.evaluate.report.runs import Group
 
 HEADLINE_MATCHING = "greedy train-fitted"
@@ -38,6 +39,8 @@ class Row(NamedTuple):
     """One encoder in one evaluation; a cell per run and column, None where a run lacks it."""
 
     evaluation: str
+    differs_in: str
+    """Settings that evaluations of this name differ in; empty where all are equal."""
     encoder: str
     first: bool
     """Whether it is the evaluation's first row."""
@@ -79,20 +82,20 @@ def columns(group: Group) -> list[str]:
 
 
 def score_rows(group: Group, *, headline: bool = True) -> list[Row]:
-    """A row per evaluation and encoder, the runs side by side: the main ones, or those that have no other table."""
+    """A row per evaluation and encoder: the main ones, or those that have no other table.
+
+    Runs stand side by side where they were evaluated with the same settings on the same data; others get a row each.
+    """
     rows = []
-    names = dict.fromkeys(
-        name
-        for entries in group.evaluations
-        for name, entry in entries.items()
-        if is_headline(name, entry) == headline and (headline or entry.kind != "cluster")
-    )
-    for name in names:
-        by_run = [entries[name].encoders if name in entries else {} for entries in group.evaluations]
+    for name, differs_in, entries in joined(group):
+        entry = next(filter(None, entries))
+        if is_headline(name, entry) != headline or not (headline or entry.kind != "cluster"):
+            continue
+        by_run = [entry.encoders if entry else {} for entry in entries]
         encoders = list(dict.fromkeys(encoder for found in by_run for encoder in found))
         for number, encoder in enumerate(encoders):
             cells = [[_cell(found, encoder, column) for column in columns(group)] for found in by_run]
-            rows.append(Row(name, encoder, number == 0, cells))
+            rows.append(Row(name, differs_in, encoder, number == 0, cells))
     return rows
 
 

@@ -61,16 +61,19 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> dict[str, Path]:
-    """Folders of shards: `train`, `val`, and val in other guises: `unlabelled`, `other_classes`, `ungrouped`."""
+    """Folders of shards: `train`, `val`, and val in other guises: `unlabelled`, `other_classes`, `ungrouped`; and
+    `mixed`: four pictures of train and another one."""
     folder = tmp_path_factory.mktemp("tiny")
     write_pictures(folder / "a", {"north": 4, "south": 3}, seed=100)
     write_pictures(folder / "b", {"south": 2, "west": 3}, seed=200)
+    write_pictures(folder / "c", {"north": 4, "west": 1}, seed=100)
     settings = {split: PrepSettings(split=split, picture="png") for split in ("train", "val")}
     shard_serially(folder / "a", folder / "train", settings["train"], spec())
     shard_serially(folder / "b", folder / "val", settings["val"], spec())
     shard_serially(folder / "b" / "images", folder / "unlabelled", settings["val"])
     shard_serially(folder / "b", folder / "other_classes", settings["val"], spec(CLASSES[::-1]))
     shard_serially(folder / "b", folder / "ungrouped", settings["val"], spec(grouped=False))
+    shard_serially(folder / "c", folder / "mixed", settings["val"], spec())
     return {path.name: path for path in folder.iterdir() if (path / "dataset.json").exists()}
 
 

@@ -156,8 +156,8 @@ def test_another_checkpoint_s_run_dir(vice_eval, options, checkpoints):
 def test_all_gives_what_each_gives_alone(vice_eval, options, checkpoints, tmp_path):
     """One pass over the pictures for all evaluators, or one for each: the same numbers."""
     common = [checkpoints["first"], *options[:4], "--pixels-per-picture=100", "--condition=noise"]
-    assert vice_eval("all", *common, "--run-dir", tmp_path / "all", "--k=5", "--memory-size=300")[0] == 0
-    alone = {"linear": [], "cluster": ["--k=5"], "neighbors": ["--memory-size=300"]}
+    assert vice_eval("all", *common, "--run-dir", tmp_path / "all", "--memory-size=300")[0] == 0
+    alone = {"linear": [], "cluster": ["--k=4"], "neighbors": ["--memory-size=300"]}
     for command, words in alone.items():
         words = [word for word in (*common, *words) if command != "neighbors" or not str(word).startswith("--pixels")]
         assert vice_eval(command, *words, "--run-dir", tmp_path / "each")[0] == 0
@@ -241,16 +241,35 @@ def test_weights_that_are_gone_leave_the_rest_and_one_line(vice_eval, options, p
 
 
 def test_maps_are_chosen_of_other_peoples_networks_only(vice_eval, options, checkpoints):
-    for words in (["--levels", "last"], ["--dims", "4"]):
+    for words in (["--levels", "last"], ["--dims", "4"], ["--output-stride", "8"]):
         result = vice_eval("linear", checkpoints["first"], *options, *words)
-        refused(
-            result, f"only networks of timm and torchvision have maps to choose from and to reduce: {' '.join(words)}"
-        )
+        message = "only networks of timm and torchvision have maps to choose from, to dilate and to reduce"
+        refused(result, f"{message}: {' '.join(words)}")
 
 
 def test_a_condition_or_weights_that_are_not_there(vice_eval, options, checkpoints):
     refused(vice_eval("linear", checkpoints["first"], *options, "--condition", "fog"), "no such condition: fog")
     refused(vice_eval("linear", checkpoints["first"], *options, "--weights", "x"), "take weights: --weights x")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["linear", "--learning-rate=0.1"], "--learning-rate has no effect with --recipe quick"),
+        (["linear", "--recipe=paper", "--l2=0.1"], "--l2 has no effect with --recipe paper"),
+        (["linear", "--recipe=paper", "--leave-one-group-out"], "--recipe paper has no effect with --leave"),
+        (["linear", "--repeats=2", "--leave-one-group-out"], "--repeats has no effect with --leave-one-group-out"),
+        (["cluster", "--seed=2147483647", "--repeats=2"], "goes beyond the largest seed"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused_at_once(vice_eval, options, words, message):
+    refused(vice_eval(words[0], "none.pt", *options, *words[1:]), message)
+
+
+@pytest.mark.parametrize("words", [["linear", "--l2=nan"], ["all", "--scale=nan"], ["cluster", "--seed=4294967296"]])
+def test_numbers_that_no_evaluation_can_take(vice_eval, options, words):
+    code, _, err = vice_eval(words[0], "none.pt", *options, *words[1:])
+    assert code == 2 and words[1].split("=")[0] in err and "Traceback" not in err
 
 
 def test_a_device_that_is_not_there(vice_eval, options, checkpoints):
@@ -261,7 +280,7 @@ def test_a_device_that_is_not_there(vice_eval, options, checkpoints):
 
 def test_a_run_dir_that_cannot_be_made(vice_eval, options, checkpoints, tmp_path):
     (tmp_path / "eval").write_text("a file")
-    refused(vice_eval("linear", checkpoints["first"], *options), "cannot be made")
+    refused(vice_eval("linear", checkpoints["first"], *options), "cannot write to this folder")
 
 
 def test_a_report_of_nothing(vice_eval, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from records import CLASSES, REF, evaluation
 
-from vice.data_specs.results import ComparedEncoder, Evaluation
+from vice.data_specs.entries import ComparedEncoder, Evaluation
 from vice.evaluate.comparison import MEANINGS, differences, evaluated, missing_baselines, signed, verdict
 from vice.evaluate.metrics import score
 

@@ -76,6 +76,27 @@ def test_every_picture_becomes_an_array(embed, pictures, checkpoints, tmp_path):
     assert code == 0 and "nothing to do" in out and "rejected broken.png" in out
 
 
+OVERFLOWS = """
+import numpy as np
+class Large:
+    stride = 8
+    def embed(self, pictures):
+        n, h, w, _ = pictures.shape
+        return np.full((n, 1, -(-h // 8), -(-w // 8)), 70_000 if h == 50 else 1, np.float32)
+"""
+
+
+def test_a_value_beyond_float16_ends_the_work_and_names_the_picture(embed, pictures, tmp_path):
+    (tmp_path / "own.py").write_text(OVERFLOWS)
+    for form in ("npy", "parquet"):
+        code, _, err = embed(f"{tmp_path}/own.py:Large", pictures, tmp_path / form, f"--format={form}")
+        assert code == 1 and "70000 does not fit into float16: deep/a.png; write --dtype float32" in err
+        assert not (tmp_path / form / "embeddings.json").exists()
+    for file in (tmp_path / "npy").rglob("*.npy"):
+        assert np.isfinite(np.load(file)).all()
+    assert embed(f"{tmp_path}/own.py:Large", pictures, tmp_path / "wide", "--dtype=float32")[0] == 0
+
+
 def test_parquet_parts_hold_the_same_numbers(embed, pictures, checkpoints, tmp_path, monkeypatch):
     monkeypatch.setattr(writers.ParquetWriter, "unit", 2)
     monkeypatch.setattr(writers, "PART_PICTURES", 2)

@@ -6,7 +6,15 @@ from vice.data_specs.regions import IGNORE
 from vice.evaluate.gallery import MAX_SIDE, NUM_PICTURES, Gallery
 from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR_POSITION, TRAINED
 from vice.evaluate.passes import View
-from vice.evaluate.pictures import UNLABELLED, class_colours, paint_labels, palette, principal_colours, save_png
+from vice.evaluate.pictures import (
+    UNLABELLED,
+    class_colours,
+    paint_labels,
+    palette,
+    principal_colours,
+    save_drawn,
+    save_png,
+)
 from vice.evaluate.scenes import Scene
 
 STRIDE = 4
@@ -65,6 +73,13 @@ def test_small_pictures_are_saved_exactly(tmp_path):
     picture = np.random.Generator(np.random.Philox(key=1)).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     save_png(tmp_path / "picture.png", picture, max_side=MAX_SIDE, blend=True)
     np.testing.assert_array_equal(read(tmp_path / "picture.png"), picture)
+
+
+def test_drawn_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
+    dark, light = (np.full((4, 6, 3), value, np.uint8) for value in (10, 200))
+    files = [save_drawn(tmp_path, "pictures/a b", one, max_side=9, blend=False) for one in (dark, light, dark)]
+    assert files[0] == files[2] != files[1] and files[0].startswith("pictures/a_b-")
+    assert [read(tmp_path / file).max() for file in files] == [10, 200, 10]
 
 
 def view(number: int, condition: str, encoder: str) -> View:

@@ -5,20 +5,23 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from vice.data_specs.entries import DataRef, Evaluation, RegionBounds
 from vice.data_specs.errors import InputError
-from vice.data_specs.results import DataRef, EncoderRef, Evaluation, RegionBounds, read_results
+from vice.data_specs.results import EncoderRef, read_results
 from vice.evaluate.metrics import score
 from vice.evaluate.record import CURVE_POINTS, add, check_record, curve_of, read_curve
 from vice.evaluate.report.page import write_report
 
-NEW = ("compared", "missing")
+NEW = ("compared", "missing", "name", "versions", "threads")
 """Fields that records of earlier evaluations do not have."""
 
 
-def evaluation(seconds: float = 1.0) -> Evaluation:
+def evaluation(seconds: float = 1.0, seed: int = 0, **settings) -> Evaluation:
     ref = DataRef(dataset="tiny", split="val", num_pictures=2, fingerprint="f" * 64)
     scores = {"trained": {"clean": score(np.array([[3, 1], [0, 2]]), ["a", "b"])}}
-    return Evaluation(kind="linear", settings={"seed": 0}, train=ref, val=ref, encoders=scores, seconds=seconds)
+    return Evaluation(
+        kind="linear", settings={"seed": seed, **settings}, train=ref, val=ref, encoders=scores, seconds=seconds
+    )
 
 
 def encoder(name: str = "first") -> EncoderRef:
@@ -38,25 +41,51 @@ def test_the_curve_of_a_checkpoint_ends_at_its_step(checkpoints):
 def test_entries_are_added_and_replaced(tmp_path):
     check_record(tmp_path / "new", encoder())
     for name, seconds in (("linear", 1), ("other", 2), ("linear", 3)):
-        path = add(tmp_path / "new", encoder=encoder(), evaluations={name: evaluation(seconds)})
+        path = add(tmp_path / "new", encoder=encoder(), evaluations={name: evaluation(seconds)}).path
     there = read_results(tmp_path / "new")
     assert {name: entry.seconds for name, entry in there.evaluations.items()} == {"linear": 3, "other": 2}
     assert path == tmp_path / "new" / "results.json"
     assert there.encoder == encoder()
-    assert {"torch", "numpy", "scipy"} <= set(there.versions)
+    for entry in there.evaluations.values():
+        assert {"torch", "numpy", "scipy"} <= set(entry.versions) and entry.threads >= 1
+
+
+def test_other_settings_make_another_entry_and_equal_ones_replace(tmp_path):
+    """Of the data, too; how a fit ended is no setting."""
+    first = evaluation(1, fits={"loss": 0.1})
+    other_data = first.model_copy(update={"train": first.train.model_copy(update={"fingerprint": "a" * 64})})
+    for entry, key in (
+        (first, "linear"),
+        (evaluation(2, seed=1), "settings-2 linear"),
+        (other_data, "settings-3 linear"),
+        (evaluation(4, fits={"loss": 0.2}), "linear"),
+        (evaluation(5, seed=1), "settings-2 linear"),
+    ):
+        assert add(tmp_path, encoder=encoder(), evaluations={"linear": entry}).keys == {"linear": key}
+    there = read_results(tmp_path).evaluations
+    assert {key: entry.seconds for key, entry in there.items()} == {
+        "linear": 4,
+        "settings-2 linear": 5,
+        "settings-3 linear": 1,
+    }
+    assert {entry.name for entry in there.values()} == {"linear"}
 
 
 def test_a_record_from_before_roles_and_levels_is_read(tmp_path):
     ref = encoder().model_copy(update={"views_seen": 5})
-    path = add(tmp_path, encoder=ref, evaluations={"linear": evaluation()})
-    content = json.loads(path.read_text(encoding="utf-8"))
+    path = add(tmp_path, encoder=ref, evaluations={"linear": evaluation()}).path
+    content = json.loads(path.read_text(encoding="utf-8")) | {"version": 2, "versions": {"torch": "1.2.3"}}
     for part, names in ((content["encoder"], ("levels", "dims")), (content["evaluations"]["linear"], NEW)):
         for name in names:
             del part[name]
     path.write_text(json.dumps(content), encoding="utf-8")
     there = read_results(tmp_path)
     assert there.evaluations == {"linear": evaluation()} and there.encoder == ref
-    assert write_report([tmp_path], tmp_path / "report.html").is_file()
+    assert "1.2.3" in write_report([tmp_path], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert add(tmp_path, encoder=ref, evaluations={"linear": evaluation(seed=1)}).keys == {
+        "linear": "settings-2 linear"
+    }
+    assert read_results(tmp_path).evaluations["linear"] == evaluation()
 
 
 def test_several_processes_add_entries_at_once(tmp_path):
@@ -93,7 +122,7 @@ def test_another_encoder_s_results_are_refused_and_both_named(tmp_path):
     [
         ("{", "not readable as JSON"),
         ('{"format": "other"}', "not results of this program"),
-        ('{"format": "vice-results", "version": 1}', "version 1, not 2.*evaluate again"),
+        ('{"format": "vice-results", "version": 1}', "version 1, not 3.*evaluate again"),
     ],
 )
 def test_a_file_that_is_no_record_is_refused(tmp_path, content, message):

@@ -4,7 +4,8 @@ import pytest
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.regions import IGNORE
 from vice.evaluate import scenes as scenes_module
-from vice.evaluate.scenes import data_ref, in_batches, open_pair, scenes
+from vice.evaluate.scenes import data_ref, in_batches, open_pair, scenes, shared_pictures
+from vice.pipeline.shards import Shards
 
 
 def test_scenes_are_numbered_through_the_pool(train, val):
@@ -37,6 +38,14 @@ def test_a_label_that_is_no_class_is_told_with_its_place(train, monkeypatch):
     monkeypatch.setattr(type(train), "classes", ["only one"])
     with pytest.raises(WorkError, match=r"label value [12] is none of the 1 classes: .*train-000000.tar, key train-0"):
         list(scenes([train], "test"))
+
+
+def test_val_pictures_that_are_in_train_are_counted_and_refused_above_the_limit(tiny, train, val):
+    mixed = Shards(tiny["mixed"])
+    assert shared_pictures(train, val, limit=0.0) == 0
+    assert shared_pictures(train, mixed, limit=0.8) == 0.8
+    with pytest.raises(InputError, match=r"4 of 5 val pictures are also in train, .*north_0.png.*--max-shared 0.8"):
+        shared_pictures(train, mixed, limit=0.79)
 
 
 def test_data_ref_names_the_shards(train):

@@ -5,14 +5,15 @@ import torch.nn.functional as F
 
 from vice.data_specs.regions import IGNORE
 from vice.evaluate.encoders.raw import STRIDE, ColourPositionEncoder
-from vice.evaluate.options import Drawing
+from vice.evaluate.options import Drawing, Quota
 from vice.evaluate.passes import collect
 from vice.evaluate.scenes import Scene
 from vice.evaluate.vectors import PixelCollector, Vectors, draw_pixels, sample_bilinear
 
 
 def collected(scenes: list[Scene], encoder, *, num_pixels: int, labelled_only: bool) -> Vectors:
-    collector = PixelCollector(num_pixels=num_pixels, seed=0, labelled_only=labelled_only)
+    quota = Quota.within(10**9, 10**3, each=num_pixels)
+    collector = PixelCollector(quota=quota, seed=0, labelled_only=labelled_only)
     collect(scenes, [encoder], [collector])
     return collector.vectors()
 
@@ -83,7 +84,15 @@ def test_drawing_among_all_pixels_keeps_unlabelled_ones():
 
 def test_the_number_of_vectors_is_bounded():
     drawing = Drawing(pixels_per_picture=500, max_vectors=10_000)
-    assert [drawing.pixels_of_each(count) for count in (1, 20, 100, 10**6)] == [500, 500, 100, 1]
+    assert [drawing.quota(count).each for count in (1, 20, 100, 10**6)] == [500, 500, 100, 1]
+
+
+@pytest.mark.parametrize("num_pictures", [1, 3, 7, 10, 11, 118])
+def test_the_limit_is_never_passed_and_the_pictures_that_give_are_spread(num_pictures):
+    drawn = [Drawing(500, 10).quota(num_pictures).of(number) for number in range(num_pictures)]
+    assert sum(drawn) == 10 // min(num_pictures, 10) * min(num_pictures, 10)
+    giving = np.flatnonzero(drawn)
+    assert len(giving) == min(num_pictures, 10) and (len(giving) < 2 or np.diff(giving).max() <= num_pictures // 10 + 1)
 
 
 def test_labels_of_twice_the_size_meet_the_places_in_the_picture():

@@ -137,6 +137,13 @@ class Raises(Brightness):
     def embed(self, pictures):
         raise KeyError("gone")
 
+class Needs(Brightness):
+    def __init__(self, weights):
+        pass
+
+class Untold(Brightness):
+    fingerprint = 3
+
 made = Brightness()
 nothing = 3
 """
@@ -156,11 +163,14 @@ def test_a_user_s_own_object(tmp_path, name):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("{own}:Wrong", r"embed\(\) gave ndarray float32 \(1, 1, 4, 7\): .*\[1, d, 5, 7\]"),
+        ("{own}:Wrong", r"embed\(\) gave ndarray float32 \(2, 1, 4, 7\): .*\[2, d, 5, 7\]"),
         ("{own}:nothing", "no encoder"),
         ("{own}:absent", "has no object 'absent'"),
         ("no_such_module_here:x", "cannot be imported"),
-        ("{own}:Raises", "embed.. of a grey picture raised KeyError: 'gone'"),
+        ("{own}:Raises", "embed.. raised KeyError: 'gone'"),
+        ("{own}:Needs", "raised TypeError: .*weights"),
+        ("{own}:Untold", "its fingerprint is int"),
+        ("{folder}/exits.py:x", "cannot be imported .SystemExit"),
         ("{folder}/wrong.py:x", "cannot be imported .SyntaxError"),
         ("{folder}/absent.py:x", "no such file"),
         ("{folder}", "no such checkpoint"),
@@ -170,6 +180,7 @@ def test_a_user_s_own_object(tmp_path, name):
 def test_what_is_no_encoder_is_told_in_one_line(tmp_path, source, message):
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "wrong.py").write_text("def (")
+    (tmp_path / "exits.py").write_text("raise SystemExit(0)")
     with pytest.raises(InputError, match=message) as caught:
         open_encoder(source.format(own=tmp_path / "own.py", folder=tmp_path), device=CPU)
     assert "\n" not in caught.value.line()

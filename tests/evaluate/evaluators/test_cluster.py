@@ -60,11 +60,14 @@ def test_repeating_gives_equal_numbers(entries, setup, tmp_path):
     again = evaluated(setup._replace(run_dir=tmp_path))
     for name, entry in entries.items():
         assert again[name].model_copy(update={"seconds": 0}) == entry.model_copy(update={"seconds": 0})
+        assert again[name].identity == entry.identity
 
 
 def test_several_seeds_give_their_mean_and_spread(entries, setup):
     name = "cluster-12 hungarian train-fitted"
-    of_two, alone = (some[name].encoders[COLOUR_POSITION][CLEAN] for some in (evaluated(setup, (0, 5)), entries))
+    repeated = evaluated(setup, (0, 5))
+    assert repeated[name].identity != entries[name].identity
+    of_two, alone = (some[name].encoders[COLOUR_POSITION][CLEAN] for some in (repeated, entries))
     assert [repeat.seed for repeat in of_two.repeats] == [0, 5]
     assert of_two.repeats[0].miou == alone.miou != of_two.repeats[1].miou
     assert of_two.accuracy == pytest.approx(np.mean([repeat.accuracy for repeat in of_two.repeats]))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vice.evaluate.evaluators.matching import as_classes, greedy, hungarian
+from vice.evaluate.metrics import score
 
 
 def right(counts: np.ndarray, classes: np.ndarray) -> int:
@@ -31,9 +32,13 @@ def test_hungarian_with_fewer_clusters_than_classes_leaves_classes_out():
     np.testing.assert_array_equal(hungarian(counts), [0, 2])
 
 
-def test_hungarian_never_spends_a_cluster_on_a_class_that_does_not_occur():
-    counts = np.array([[4, 3], [0, 0], [1, 2]])
-    np.testing.assert_array_equal(hungarian(counts), [0, 2])
+def test_hungarian_gives_a_cluster_to_a_class_that_does_not_occur_as_published_code_does():
+    """The least frequent one; its pixels are wrong, and the class lowers the mean."""
+    counts = np.array([[9, 3, 1], [0, 0, 0], [1, 8, 2]])
+    np.testing.assert_array_equal(hungarian(counts), [0, 2, 1])
+    found = score(as_classes(counts, hungarian(counts)), ["a", "absent", "b"])
+    assert found.iou == {"a": 9 / 14, "absent": 0, "b": 8 / 14}
+    assert found.miou == pytest.approx((9 / 14 + 8 / 14) / 3)
 
 
 @pytest.mark.parametrize(("num_classes", "num_clusters"), [(4, 4), (3, 5), (5, 3)])

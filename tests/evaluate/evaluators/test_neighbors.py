@@ -9,7 +9,7 @@ from vice.evaluate.evaluators.patches import Memory, PatchCollector, patch_share
 from vice.evaluate.evaluators.protocol import Setup
 from vice.evaluate.evaluators.running import run_evaluators
 from vice.evaluate.names import CHANGED_LIGHT, CLEAN, COLOUR
-from vice.evaluate.options import NeighborSettings
+from vice.evaluate.options import NeighborSettings, Quota
 from vice.evaluate.passes import collect
 from vice.evaluate.scenes import Scene, scenes
 
@@ -62,7 +62,7 @@ def test_shares_of_a_hand_labelled_picture():
 
 
 def test_the_memory_is_bounded_and_has_only_labelled_patches(train):
-    collector = PatchCollector(num_patches=6, patch=8, seed=0, num_classes=4)
+    collector = PatchCollector(quota=Quota.within(42, 7, each=42), patch=8, seed=0, num_classes=4)
     collect(scenes([train], "test"), [ColourEncoder(), ColourPositionEncoder()], [collector])
     memories = collector.memories()
     assert {name: memory.vectors.shape for name, memory in memories.items()} == {
@@ -73,6 +73,12 @@ def test_the_memory_is_bounded_and_has_only_labelled_patches(train):
         np.testing.assert_allclose(memory.shares.sum(axis=1), 1, atol=1e-6)
     # both encoders keep the same patches
     np.testing.assert_array_equal(memories["colour"].vectors, memories["colour + position"].vectors[:, :3])
+
+
+def test_a_memory_smaller_than_the_number_of_pictures_is_kept(train):
+    collector = PatchCollector(quota=Quota.within(3, len(train), each=3), patch=8, seed=0, num_classes=4)
+    collect(scenes([train], "test"), [ColourEncoder()], [collector])
+    assert len(collector.memories()[COLOUR].vectors) == 3
 
 
 def evaluated(setup: Setup, seeds=(0,)):

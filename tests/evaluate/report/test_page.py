@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from records import CLASSES, COLOURS, CONFUSIONS, REF, bounds, evaluation, full_run, write_run
 
+from vice.data_specs.entries import Tile
 from vice.data_specs.errors import InputError, WorkError
-from vice.data_specs.results import EncoderRef, Results, Tile, TrainingCurve, write_results
+from vice.data_specs.results import EncoderRef, Results, TrainingCurve, write_results
 from vice.evaluate.comparison import signed
 from vice.evaluate.metrics import score
 from vice.evaluate.report.charts import HEIGHT, WIDTH, loss_chart, round_values
@@ -155,8 +156,33 @@ def test_several_runs_stand_side_by_side(run, tmp_path):
     assert "polyline" in page.tags
 
 
+def test_runs_fitted_on_other_data_or_with_other_settings_share_no_row(run, tmp_path):
+    """The same baseline once read 21.3 and 29.2 in one row: one of its probes had been fitted on a single picture."""
+    probe = {"probe": {"l2": 0.00125}}
+    alone = evaluation("linear", probe)
+    alone = alone.model_copy(
+        update={"train": alone.train.model_copy(update={"num_pictures": 1, "fingerprint": "a" * 64})}
+    )
+    penalised = evaluation("linear", {"probe": {"l2": 1.0}, "fits": {"trained": {"loss": 2}}})
+    write_run(tmp_path / "alone", name="alone", evaluations={"linear": alone})
+    write_run(tmp_path / "penalised", name="penalised", evaluations={"linear": penalised})
+    write_run(tmp_path / "same", name="same", evaluations={"linear": evaluation("linear", probe | {"fits": {"x": 1}})})
+    folders = [run, *(tmp_path / name for name in ("alone", "penalised", "same"))]
+    (group,) = groups(load_runs(folders))
+    rows = [row for row in score_rows(group) if row.evaluation == "linear" and row.encoder == "colour + position"]
+    there = [[cells[0] is not None for cells in row.cells] for row in rows]
+    assert there == [[True, False, False, True], [False, True, False, False], [False, False, True, False]]
+    assert [row.differs_in for row in rows] == [
+        f"probe.l2 {l2}; train.num_pictures {pictures}; train.fingerprint {name * 12}"
+        for l2, pictures, name in ((0.00125, 2, "e"), (0.00125, 1, "a"), (1.0, 2, "e"))
+    ]
+    _, text = page_of(write_report(folders, tmp_path / "report.html"))
+    assert rows[1].differs_in in text and "they are not to be compared" in text
+
+
 def test_an_evaluation_that_one_run_lacks_leaves_its_cells_free(run, tmp_path):
-    write_run(tmp_path / "other", name="other", evaluations={"linear": evaluation("linear", {})})
+    same = evaluation("linear", {"probe": {"l2": 0.00125}})
+    write_run(tmp_path / "other", name="other", evaluations={"linear": same})
     (group,) = groups(load_runs([run, tmp_path / "other"]))
     rows = [row for row in score_rows(group) if row.evaluation.startswith("cluster")]
     assert rows and all(row.cells[1] == [None, None] for row in rows)
