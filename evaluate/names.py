@@ -12,6 +12,8 @@ OBJECT = "encoder"
 """A user's Python object that has no name of its own."""
 COLOUR_POSITION = "colour + position"
 COLOUR = "colour"
+BASELINES = (FROZEN, RANDOM, STEP_0, UNTRAINED, COLOUR_POSITION, COLOUR)
+"""What stands next to an encoder in results."""
 
 CLEAN = "clean"
 CHANGED_LIGHT = "changed light"

@@ -12,13 +12,12 @@ from jaxtyping import Float32, UInt8
 
 from vice.data_specs.errors import InputError, ViceError, WorkError
 from vice.evaluate.encoders.protocol import num_cells
-from vice.evaluate.names import COLOUR, COLOUR_POSITION, FROZEN, OBJECT, RANDOM, STEP_0, UNTRAINED
+from vice.evaluate.names import OBJECT
 
 PROBE_SHAPE = (2, 40, 56, 3)
 """Of the fixed pictures of noise that a new encoder is tried with."""
 SAFE_NAME = r"[\w+.,()=-][\w +.,()=-]{0,63}"
 """Names are part of file names and stand in tables."""
-BASELINES = (FROZEN, RANDOM, STEP_0, UNTRAINED, COLOUR, COLOUR_POSITION)
 ROUNDING = 1e-3
 """Two results for one picture that differ by a smaller share of the largest value differ by rounding."""
 
@@ -107,6 +106,4 @@ def _name(encoder: Any, source: str) -> str:
     if not isinstance(name, str) or not re.fullmatch(SAFE_NAME, name):
         hint = "its name may have up to 64 letters, digits, blanks and _ + - . , ( ) =, and begins with no blank"
         raise InputError(f"its name is {name!r}", where=source, hint=hint)
-    if name in BASELINES:
-        raise InputError(f"its name {name!r} is that of a baseline", where=source, hint="give it another `name`")
     return name

@@ -22,7 +22,7 @@ from vice.evaluate.encoders.network import NetworkEncoder
 from vice.evaluate.encoders.protocol import Encoder
 from vice.evaluate.encoders.python_object import load_object
 from vice.evaluate.encoders.raw import ColourEncoder, ColourPositionEncoder
-from vice.evaluate.names import FROZEN, RANDOM, STEP_0, TRAINED, UNTRAINED, reduced_name
+from vice.evaluate.names import BASELINES, FROZEN, RANDOM, STEP_0, TRAINED, UNTRAINED, reduced_name
 from vice.train.config import ModelConfig, TrainConfig
 from vice.train.export import (
     DESCRIPTION_FILE,
@@ -101,7 +101,7 @@ def open_encoder(
     if path.is_dir() and (path / DESCRIPTION_FILE).is_file():
         return _export(path, device, untrained)
     if ":" in source and not path.exists():
-        return _python(source)
+        return _python(source, baselines=untrained)
     last = path / CHECKPOINT_FOLDER / LAST
     return _checkpoint(last if path.is_dir() else path, device, untrained)
 
@@ -291,8 +291,11 @@ def _identity(source: str, config: ModelConfig, levels: Levels, dims: int | None
     return fingerprint(content)
 
 
-def _python(source: str) -> Opened:
+def _python(source: str, *, baselines: bool) -> Opened:
     found = load_object(source)
+    if baselines and found.encoder.name in BASELINES:
+        what = f"its name {found.encoder.name!r} is that of a baseline"
+        raise InputError(what, where=source, hint="give it another `name`")
     ref = EncoderRef(
         kind="python",
         name=source,

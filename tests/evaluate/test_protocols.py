@@ -50,7 +50,8 @@ def test_every_protocol_of_a_dataset(dataset, num_train, sets, checkpoints, tmp_
     entries = read_results(tmp_path / "eval").evaluations
     for class_set, num_classes in sets.items():
         prefix = "" if class_set is None else f"classes-{class_set} "
-        for name in ("linear", "neighbors", "cluster-27 greedy train-fitted", "cluster-27 hungarian val-fitted"):
+        clusters = (f"cluster-{num_classes} {kind}" for kind in ("greedy train-fitted", "hungarian val-fitted"))
+        for name in ("linear", "neighbors", *clusters):
             by_encoder = entries[prefix + name].encoders
             assert len(by_encoder) == 6
             for encoder, by_condition in by_encoder.items():

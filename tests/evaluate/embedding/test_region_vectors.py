@@ -197,11 +197,16 @@ def test_other_weights_of_one_name_are_told_without_a_hash(embed, shards, encode
 
 
 def test_values_that_float16_cannot_hold_are_refused_with_the_key(embed, shards, encoders, tmp_path):
-    for encoder, said in (("Large", "which float16 cannot hold"), ("Undefined", "is nan, which float16 cannot hold")):
-        code, _, err = embed(f"{encoders}:{encoder}", shards.address, tmp_path / encoder, "--regions=slic:10")
-        assert code == 1 and said in err and err.count("\n") == 1, err
-        assert f"key {shards.keys[0]}" in err
-        assert not list((tmp_path / encoder).rglob("*.parquet"))
+    code, _, err = embed(f"{encoders}:Large", shards.address, tmp_path / "out", "--regions=slic:10")
+    assert code == 1 and "which float16 cannot hold" in err and err.count("\n") == 1, err
+    assert f"key {shards.keys[0]}" in err
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+def test_values_that_are_undefined_are_refused_before_the_work(embed, shards, encoders, tmp_path):
+    code, _, err = embed(f"{encoders}:Undefined", shards.address, tmp_path / "out", "--regions=slic:10")
+    assert code == 2 and "not finite" in err and err.count("\n") == 1, err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
