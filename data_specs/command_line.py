@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -23,7 +23,7 @@ def command(*words: object) -> str:
     return shlex.join(str(word) for word in words)
 
 
-def run_command(app: Callable[..., object], name: str) -> None:
+def run_command(app: Callable[..., object], name: str, *, resumable: Collection[str]) -> None:
     """Run a command-line app: a known error prints one line and sets the exit code, a traceback only with `--debug`.
 
     SIGTERM, by which schedulers and containers end a program, does what Ctrl-C does; the exit code is 143.
@@ -31,6 +31,7 @@ def run_command(app: Callable[..., object], name: str) -> None:
     Args:
         app: the Typer app (or any callable taking `prog_name`).
         name: the command's name, as printed before the error.
+        resumable: its subcommands that continue where they were interrupted.
     """
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
@@ -48,7 +49,9 @@ def run_command(app: Callable[..., object], name: str) -> None:
         except SystemExit as end:
             if end.code != _EXIT_CODE_OF_CTRL_C:
                 raise
-            print(f"{name}: interrupted; run the same command again to resume", file=sys.stderr)
+            resumes = any(argument in resumable for argument in sys.argv[1:2])
+            what = "to resume" if resumes else "to start over; what it had finished before stays"
+            print(f"{name}: interrupted; run the same command again {what}", file=sys.stderr)
             sys.exit(128 + signal.SIGTERM if came else _EXIT_CODE_OF_CTRL_C)
 
 

@@ -59,6 +59,8 @@ class DataRef(StrictModel):
     split: str
     num_pictures: int
     fingerprint: str
+    data_version: int = 1
+    """Of the data: one more for every time that inputs were appended."""
     class_set: str | None = None
     """The spec's set of classes that labels were read in; None as they are stored."""
 

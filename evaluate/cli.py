@@ -38,7 +38,7 @@ app.command(epilog="Example: vice-eval report runs/camvid/eval runs/camvid-grid/
 
 def main() -> None:
     """Entry point of the console script."""
-    run_command(app, "vice-eval")
+    run_command(app, "vice-eval", resumable=["embed"])
 
 
 if __name__ == "__main__":

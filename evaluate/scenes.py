@@ -148,6 +148,7 @@ def data_ref(shards: Shards) -> DataRef:
         split=shards.record.settings.split,
         num_pictures=len(shards),
         fingerprint=shards.fingerprint,
+        data_version=shards.record.data_version,
         class_set=shards.class_set,
     )
 

@@ -166,4 +166,4 @@ def _torch_quiet() -> Iterator[None]:
 
 def main() -> None:
     """Entry point of the console script."""
-    run_command(app, "vice-train")
+    run_command(app, "vice-train", resumable=["launch"])

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,10 @@ import numpy as np
 from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.fingerprint import difference
 from vice.evaluate.counters import raw_draws
-from vice.evaluate.embedding.out_folder import check_is_new, locked, read_json, whole_file, write_json
+from vice.evaluate.embedding.out_folder import check_is_new, check_room, locked, read_json, whole_file, write_json
 from vice.evaluate.embedding.pictures import Picture, Pictures
 from vice.evaluate.embedding.writers import Embedded, Format, NpyWriter, ParquetWriter, PngWriter, Writer
-from vice.evaluate.encoders.protocol import Encoder, check_finite
+from vice.evaluate.encoders.protocol import Encoder, check_finite, num_cells
 from vice.evaluate.pictures import PrincipalColours, principal_colours
 from vice.evaluate.progress import track
 
@@ -26,6 +27,8 @@ FORMAT, VERSION = "vice-embeddings", 1
 STARTED_FILE, DONE_FILE, BASIS_FILE = "started.json", "embeddings.json", "basis.npz"
 BASIS_PICTURES, BASIS_CELLS = 64, 2000
 """Of the colours of previews: so many pictures, evenly spaced, and at most so many cells of each."""
+SIZED_PICTURES = 8
+"""From whose sizes the room that all maps need is estimated."""
 PIXELS_AT_ONCE = 1 << 20
 """Picture pixels that are embedded together, where neighbours have one size."""
 
@@ -54,12 +57,14 @@ def embed_pictures(
         dtype: of the numbers: `float16` or `float32`.
 
     Raises:
-        InputError: `out` was made by something else, or is being written by another process.
+        InputError: `out` was made by something else, is being written by another process, or has too little room; or
+            none of the pictures can be read.
         WorkError: a picture's file cannot be written, or the source's disk failed.
     """
+    dim = made_by["encoder"]["dim"]
     with locked(out):
-        if _begin(out, made_by):
-            return Outcome(len(pictures), 0, read_json(out / DONE_FILE).get("rejected", {}))
+        if _begin(out, made_by, lambda: _num_bytes(pictures, form, dtype, dim=dim, stride=encoder.stride)):
+            return Outcome(len(pictures), 0, _rejected_of(out / DONE_FILE))
         writer = _writer(out, form, dtype, encoder, pictures)
         written, rejected = 0, {}
         units = range(0, len(pictures), writer.unit)
@@ -80,6 +85,9 @@ def embed_pictures(
             except OSError as error:
                 hint = "make room there and run the same command again"
                 raise WorkError(f"cannot be written ({error.strerror or error})", where=out, hint=hint) from None
+        if len(rejected) == len(pictures):
+            key, reason = next(iter(rejected.items()))
+            raise InputError(f"none of {len(pictures):,} pictures can be read ({reason})", where=key)
         totals = {"num_pictures": len(pictures), "num_rejected": len(rejected), "rejected": rejected}
         write_json(out / DONE_FILE, {**_head(made_by), **totals})
         return Outcome(len(pictures), written, rejected)
@@ -106,16 +114,20 @@ def _embedded(encoder: Encoder, pictures: Pictures, numbers: Sequence[int]) -> I
     """Maps of the pictures with these numbers, in order; neighbours of one size go through the network together."""
     waiting: list[Picture] = []
     for number in numbers:
-        try:
-            picture = pictures.read(number)
-        except OSError as error:
-            hint = "run the same command again"
-            raise WorkError(f"a disk or store failed ({error})", where=pictures.key(number), hint=hint) from None
+        picture = _read(pictures, number)
         if waiting and not _fits(waiting, picture):
             yield from _flush(encoder, waiting)
             waiting = []
         waiting.append(picture)
     yield from _flush(encoder, waiting)
+
+
+def _read(pictures: Pictures, number: int) -> Picture:
+    try:
+        return pictures.read(number)
+    except OSError as error:
+        hint = "run the same command again"
+        raise WorkError(f"a disk or store failed ({error})", where=pictures.key(number), hint=hint) from None
 
 
 def _fits(waiting: Sequence[Picture], picture: Picture) -> bool:
@@ -165,11 +177,31 @@ def _basis(out: Path, encoder: Encoder, pictures: Pictures) -> PrincipalColours:
         return PrincipalColours(**{name: kept[name] for name in PrincipalColours._fields})
 
 
-def _begin(out: Path, made_by: dict[str, Any]) -> bool:
+def _rejected_of(record: Path) -> dict[str, str]:
+    """Key to reason, of a finished folder's record."""
+    rejected = read_json(record).get("rejected")
+    if not isinstance(rejected, dict):
+        hint = "remove this file and run the same command again"
+        raise InputError("is damaged (no 'rejected')", where=record, hint=hint)
+    return rejected
+
+
+def _num_bytes(pictures: Pictures, form: Format, dtype: str, *, dim: int, stride: int) -> int:
+    """About how many bytes all maps take, from the sizes of some pictures; 0 for previews, which are small."""
+    if form == "png":
+        return 0
+    some = np.unique(np.linspace(0, len(pictures) - 1, SIZED_PICTURES).astype(int)).tolist()
+    read = (_read(pictures, number).pixels for number in some)
+    cells = sum(math.prod(num_cells(*pixels.shape[:2], stride)) for pixels in read if pixels is not None) / len(some)
+    return int(len(pictures) * cells * dim * np.dtype(dtype).itemsize)
+
+
+def _begin(out: Path, made_by: dict[str, Any], needed: Callable[[], int]) -> bool:
     """Say what the folder is made from, or hold it against what it says; whether all is done already."""
     path = out / STARTED_FILE
     if not path.is_file():
         check_is_new(out)
+        check_room(out, needed())
         write_json(path, _head(made_by))
     there = read_json(path)
     changes = difference(there, json.loads(json.dumps(_head(made_by))))

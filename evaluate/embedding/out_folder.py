@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,18 @@ def check_is_new(out: Path) -> None:
     """
     if any(entry.name != LOCK_FILE for entry in out.iterdir()):
         raise InputError("holds other files", where=out, hint="give a new folder")
+
+
+def check_room(out: Path, num_bytes: int) -> None:
+    """Refuse a disk that cannot hold what will be written.
+
+    Raises:
+        InputError: it has less room: says how much is needed and how much is free.
+    """
+    free = shutil.disk_usage(out).free
+    if num_bytes > free:
+        what = f"about {num_bytes / 1e9:,.1f} GB are needed, {free / 1e9:,.1f} GB are free"
+        raise InputError(what, where=out, hint="give a folder on a larger disk")
 
 
 def file_of(folder: Path, key: str, suffix: str) -> Path:

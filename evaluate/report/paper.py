@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
@@ -57,7 +58,7 @@ def paper_rows(group: Group) -> list[PaperRow]:
             row["miou"],
             row["accuracy"],
             f"{row['source']}, {row['dataset']}",
-            _reservation(row["dataset"], group),
+            reservation(row, group),
         )
         for row in theirs
     ]
@@ -81,11 +82,17 @@ def _protocol(name: str, entry: Evaluation) -> str:
     return ""
 
 
-def _reservation(dataset: str, group: Group) -> str:
+def reservation(row: Mapping[str, Any], group: Group) -> str:
+    """What keeps a published row from being compared with those of a group; empty where nothing does."""
+    dataset = row["dataset"]
     if group.ref.dataset != dataset:
         return "another dataset"
     if len(group.classes) != CLASSES:
         return f"{CLASSES} classes, ours {len(group.classes)}"
     if group.ref.num_pictures != NUM_VAL[dataset]:
         return f"{NUM_VAL[dataset]:,} val pictures, ours {group.ref.num_pictures:,}"
-    return "k-means settings and the split that classes were fitted on are not published"
+    if row["evaluation"] == "linear":
+        return ""
+    if "matched_on" in row:
+        return f"clusters matched on {row['matched_on']} labels, ours on train labels"
+    return "k-means settings and the split that clusters were matched on are not published"

@@ -196,4 +196,4 @@ def scenes(
 
 def main() -> None:
     """Entry point of the console script."""
-    run_command(app, "vice-prep")
+    run_command(app, "vice-prep", resumable=["shard", "append"])

@@ -18,19 +18,29 @@ app = typer.Typer()
 def wait():
     print("ready", flush=True)
     time.sleep(60)
-run_command(app, sys.argv.pop(1))
+@app.command()
+def look():
+    wait()
+run_command(app, sys.argv.pop(1), resumable=["wait"])
 """
 
 
-@pytest.mark.parametrize("name", ["vice-prep", "vice-train", "vice-eval"])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_sigterm_and_ctrl_c_end_a_command_with_one_line(name, number, code):
-    words = [sys.executable, "-c", WAITING, name]
+@pytest.mark.parametrize(
+    ("name", "subcommand", "number", "code"),
+    [
+        ("vice-prep", "wait", signal.SIGTERM, 143),
+        ("vice-train", "wait", signal.SIGINT, 130),
+        ("vice-eval", "look", signal.SIGTERM, 143),
+    ],
+)
+def test_sigterm_and_ctrl_c_end_a_command_with_one_true_line(name, subcommand, number, code):
+    words = [sys.executable, "-c", WAITING, name, subcommand]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (code, f"{name}: interrupted; run the same command again to resume\n")
+    what = {"wait": "to resume", "look": "to start over; what it had finished before stays"}[subcommand]
+    assert (process.returncode, err) == (code, f"{name}: interrupted; run the same command again {what}\n")
 
 
 @pytest.mark.parametrize("package", ["pipeline.prep", "train", "evaluate"])

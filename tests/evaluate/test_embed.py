@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,12 +178,30 @@ def test_a_killed_run_goes_on_to_the_same_bytes(checkpoints, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["started.json", "embeddings.json"])
-@pytest.mark.parametrize("content", ["", "{", "[]", "\0\xff"])
-def test_a_damaged_record_is_one_line(embed, pictures, checkpoints, tmp_path, name, content):
+def test_a_damaged_record_is_one_line(embed, pictures, checkpoints, tmp_path, name):
     assert embed(checkpoints["first"], pictures, tmp_path / "out")[0] == 0
-    (tmp_path / "out" / name).write_text(content)
+    record = json.loads((tmp_path / "out" / name).read_text())
+    for damage in ("", "{", "[]", "\0\xff", '{"rejected": 3}', json.dumps({**record, "rejected": []})):
+        (tmp_path / "out" / name).write_text(damage)
+        code, _, err = embed(checkpoints["first"], pictures, tmp_path / "out")
+        assert code == 2 and str(tmp_path / "out") in err and len(err.splitlines()) == 1, (damage, err)
+
+
+def test_a_folder_without_a_readable_picture_is_an_error(embed, pictures, checkpoints, tmp_path):
+    for path in pictures.rglob("*.*"):
+        path.unlink() if path.name != "broken.png" else None
+    for form in ("npy", "parquet", "png"):
+        code, _, err = embed(checkpoints["first"], pictures, tmp_path / form, f"--format={form}")
+        assert code == 2 and "none of" in err and "can be read" in err and len(err.splitlines()) == 1, err
+        assert not (tmp_path / form / "embeddings.json").exists()
+
+
+def test_a_disk_without_room_is_known_before_the_work(embed, pictures, checkpoints, tmp_path, monkeypatch):
+    full = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     code, _, err = embed(checkpoints["first"], pictures, tmp_path / "out")
-    assert code == 2 and f"{name}; give a new folder" in err and len(err.splitlines()) == 1
+    assert code == 2 and "GB are needed, 0.0 GB are free" in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "out" / "started.json").exists()
 
 
 @pytest.mark.parametrize("form", ["npy", "png"])

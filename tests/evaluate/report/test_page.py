@@ -1,6 +1,7 @@
 import base64
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from vice.evaluate.metrics import score
 from vice.evaluate.report.charts import HEIGHT, WIDTH, loss_chart, round_values
 from vice.evaluate.report.figures import picture_rows
 from vice.evaluate.report.page import write_report
-from vice.evaluate.report.paper import paper_rows, published
+from vice.evaluate.report.paper import paper_rows, published, reservation
 from vice.evaluate.report.runs import groups, load_runs
 from vice.evaluate.report.sentences import percent, summary
 from vice.evaluate.report.tables import cluster_rows, columns, matrix, score_rows
@@ -241,6 +242,17 @@ def test_the_paper_s_rows_say_why_they_are_not_the_same(run, tmp_path):
     write_run(tmp_path / "other", evaluations={"linear": evaluation("linear", {}, ref=ref)})
     same = [row for row in paper_rows(groups(load_runs([tmp_path / "other"]))[0]) if "cityscapes" in row.source]
     assert same and {row.reservation for row in same} == {"27 classes, ours 3"}
+
+
+def test_the_same_protocol_has_no_reservation_but_what_was_not_published():
+    ref = REF.model_copy(update={"dataset": "cityscapes", "num_pictures": 500})
+    classes = [f"class {number}" for number in range(27)]
+    group = SimpleNamespace(ref=ref, classes=classes)
+    found = {row["method"]: reservation(row, group) for row in published() if row["dataset"] == "cityscapes"}
+    assert found["ViCE high-res, trained on COCO"] == ""
+    assert found["PiCIE"] == found["STEGO (ViT)"] == "clusters matched on val labels, ours on train labels"
+    clusters = next(row for row in published() if row["evaluation"] == "cluster-128 greedy")
+    assert reservation(clusters | {"dataset": "cityscapes"}, group).endswith("are not published")
 
 
 def test_the_paper_s_numbers_are_those_of_its_tables():
