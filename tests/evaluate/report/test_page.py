@@ -1,7 +1,6 @@
 import base64
 import re
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -244,10 +243,10 @@ def test_the_paper_s_rows_say_why_they_are_not_the_same(run, tmp_path):
     assert same and {row.reservation for row in same} == {"27 classes, ours 3"}
 
 
-def test_the_same_protocol_has_no_reservation_but_what_was_not_published():
+def test_the_same_protocol_has_no_reservation_but_what_was_not_published(run):
     ref = REF.model_copy(update={"dataset": "cityscapes", "num_pictures": 500})
     classes = [f"class {number}" for number in range(27)]
-    group = SimpleNamespace(ref=ref, classes=classes)
+    group = groups(load_runs([run]))[0]._replace(ref=ref, classes=classes)
     found = {row["method"]: reservation(row, group) for row in published() if row["dataset"] == "cityscapes"}
     assert found["ViCE high-res, trained on COCO"] == ""
     assert found["PiCIE"] == found["STEGO (ViT)"] == "clusters matched on val labels, ours on train labels"
