@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from vice.data_specs.errors import ViceError
+from vice.data_specs.errors import ViceError, is_interrupt
 
 _EXIT_CODE_OF_CTRL_C = 130
 """With which Typer ends on it."""
@@ -42,17 +42,23 @@ def run_command(app: Callable[..., object], name: str, *, resumable: Collection[
         try:
             app(prog_name=name)
         except ViceError as error:
+            if is_interrupt(error):
+                _end_interrupted(name, resumable, came)
             if debug:
                 traceback.print_exc()
             print(f"{name}: error: {error.line()}", file=sys.stderr)
             sys.exit(error.exit_code)
-        except SystemExit as end:
-            if end.code != _EXIT_CODE_OF_CTRL_C:
+        except (Exception, SystemExit) as end:
+            if not (is_interrupt(end) or (isinstance(end, SystemExit) and end.code == _EXIT_CODE_OF_CTRL_C)):
                 raise
-            resumes = any(argument in resumable for argument in sys.argv[1:2])
-            what = "to resume" if resumes else "to start over; what it had finished before stays"
-            print(f"{name}: interrupted; run the same command again {what}", file=sys.stderr)
-            sys.exit(128 + signal.SIGTERM if came else _EXIT_CODE_OF_CTRL_C)
+            _end_interrupted(name, resumable, came)
+
+
+def _end_interrupted(name: str, resumable: Collection[str], came: list[int]) -> NoReturn:
+    resumes = any(argument in resumable for argument in sys.argv[1:2])
+    what = "to resume" if resumes else "to start over; what it had finished before stays"
+    print(f"{name}: interrupted; run the same command again {what}", file=sys.stderr)
+    sys.exit(128 + signal.SIGTERM if came else _EXIT_CODE_OF_CTRL_C)
 
 
 @contextmanager

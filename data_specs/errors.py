@@ -40,5 +40,16 @@ class WorkError(ViceError):
     exit_code = 1
 
 
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error is, or came from, Ctrl-C or SIGTERM: compiled code turns KeyboardInterrupt into others."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _rebuild(kind: type[ViceError], what: str, where: object, hint: str | None) -> ViceError:
     return kind(what, where=where, hint=hint)

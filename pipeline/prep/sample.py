@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vice.data_specs.dataset import DatasetSpec, PictureName
-from vice.data_specs.errors import InputError
+from vice.data_specs.errors import InputError, is_interrupt
 from vice.data_specs.fingerprint import canonical_json
 from vice.data_specs.shard_format import DENSITY_MEMBER, LABELS_MEMBER, META_MEMBER, PrepSettings, picture_member
 from vice.pipeline.prep.decoding import decode_labels
@@ -83,6 +83,8 @@ def make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample | Reject
     try:
         return _make_sample(one, key, recipe)
     except Rejected as rejected:
+        if is_interrupt(rejected):
+            raise KeyboardInterrupt from rejected  # the picture is not to blame
         return Rejection(printable(one.path), rejected.stage, rejected.reason)
 
 

@@ -19,6 +19,12 @@ def wait():
     print("ready", flush=True)
     time.sleep(60)
 @app.command()
+def wrapped():
+    try:
+        wait()
+    except KeyboardInterrupt as interrupt:
+        raise SystemError("what compiled code makes of it") from interrupt
+@app.command()
 def look():
     wait()
 run_command(app, sys.argv.pop(1), resumable=["wait"])
@@ -31,6 +37,7 @@ run_command(app, sys.argv.pop(1), resumable=["wait"])
         ("vice-prep", "wait", signal.SIGTERM, 143),
         ("vice-train", "wait", signal.SIGINT, 130),
         ("vice-eval", "look", signal.SIGTERM, 143),
+        ("vice-prep", "wrapped", signal.SIGTERM, 143),
     ],
 )
 def test_sigterm_and_ctrl_c_end_a_command_with_one_true_line(name, subcommand, number, code):
@@ -39,7 +46,7 @@ def test_sigterm_and_ctrl_c_end_a_command_with_one_true_line(name, subcommand, n
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    what = {"wait": "to resume", "look": "to start over; what it had finished before stays"}[subcommand]
+    what = "to resume" if subcommand == "wait" else "to start over; what it had finished before stays"
     assert (process.returncode, err) == (code, f"{name}: interrupted; run the same command again {what}\n")
 
 

@@ -151,3 +151,18 @@ def test_a_read_that_fails_once_is_tried_again_and_one_that_always_fails_is_reje
     failures = [OSError(errno.ENOSPC, "No space left on device")]
     with pytest.raises(OSError, match="No space"):
         make(tmp_path)
+
+
+def test_an_interrupt_inside_a_decoder_ends_the_job_and_blames_no_picture(tmp_path, monkeypatch):
+    """Compiled code turns the exception of Ctrl-C and SIGTERM into others, which decoders are allowed to raise."""
+
+    def interrupted(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise SystemError("returned a result with an exception set") from None
+
+    put(tmp_path, a__jpg=jpeg(blobs(80, 60, 0)))
+    monkeypatch.setattr(Image, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path)
