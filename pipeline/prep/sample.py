@@ -21,7 +21,9 @@ from vice.pipeline.prep.inputs import printable
 from vice.pipeline.prep.picture import StandardPicture, encode_map, standardise
 from vice.pipeline.prep.regions import region_map
 from vice.pipeline.prep.rejection import Rejected, Rejection
-from vice.pipeline.prep.tars import Input, Place
+from vice.pipeline.prep.tar_headers import Place
+from vice.pipeline.prep.tar_index import read_indexed
+from vice.pipeline.prep.tars import Input
 from vice.pipeline.storage.base import EndsEarly, Storage
 
 SAMPLE_VERSION = "2"
@@ -118,7 +120,7 @@ def read_bytes(one: Input, source: Storage, settings: PrepSettings) -> bytes:
     """
     if one.problem is not None:
         raise Rejected("read", one.problem)
-    return _read(source, settings, one.path, one.tar, one.picture, stage="read", what="the file")
+    return _read(source, settings, one, one.name, one.picture, stage="read", what="the file")
 
 
 def _row(
@@ -145,7 +147,7 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
         return None
     if one.tar is not None and one.label is None:
         raise Rejected("labels", "its label map is missing")
-    data = _read(recipe.source, recipe.settings, name.label, one.tar, one.label, stage="labels", what="its label map")
+    data = _read(recipe.source, recipe.settings, one, name.label, one.label, stage="labels", what="its label map")
     values = decode_labels(data, recipe.settings.max_pixels)
     width, height = picture.source_size
     if values.shape != (height, width):
@@ -158,15 +160,17 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
 
 
 def _read(
-    source: Storage, settings: PrepSettings, path: str, tar: str | None, place: Place | None, *, stage: str, what: str
+    source: Storage, settings: PrepSettings, one: Input, name: str, place: Place | None, *, stage: str, what: str
 ) -> bytes:
-    """Read a whole file, by itself or in a tar, unless it is larger than any picture."""
+    """Read a file of an input, by itself or in its tar, unless it is larger than any picture."""
     limit = settings.max_pixels * _BYTES_PER_PIXEL + _BYTES_BESIDE_PIXELS
 
     def read() -> bytes | None:
-        if tar is None:
-            return _at_most(source, path, limit)
-        return source.read_ranges(tar, [place])[0] if place.size <= limit else None
+        if one.tar is None:
+            return _at_most(source, name, limit)
+        if place.size > limit:
+            return None
+        return read_indexed(source, one.tar, place, name) if one.indexed else source.read_ranges(one.tar, [place])[0]
 
     try:
         data = _with_retries(read)

@@ -20,6 +20,7 @@ from vice.data_specs.shard_format import DATASET_FILE, MANIFEST_FILE, REJECTED_F
 from vice.pipeline.dataset_record import read_dataset_record
 from vice.pipeline.prep.earlier import Earlier
 from vice.pipeline.prep.inputs import printable_paths
+from vice.pipeline.prep.kept_tars import KeptTars
 from vice.pipeline.prep.plan import Plan, settings_identity
 from vice.pipeline.prep.shard import ROWS_FOLDER, WORK_FOLDER
 from vice.pipeline.storage.base import Storage
@@ -38,14 +39,15 @@ class Workspace:
         out: the folder; made where it does not exist.
         plan: what is to be done in it.
         earlier: OUT as it is, where inputs are appended to a complete one.
+        kept: listings of tars to be kept until OUT is complete.
 
     Raises:
         InputError: OUT is a file, lies in the source, is not ours, or was begun with another plan.
         WorkError: another run holds it.
     """
 
-    def __init__(self, out: Storage, plan: Plan, earlier: Earlier | None = None):
-        self.out, self.plan, self.earlier = out, plan, earlier
+    def __init__(self, out: Storage, plan: Plan, earlier: Earlier | None = None, kept: KeptTars | None = None):
+        self.out, self.plan, self.earlier, self._kept = out, plan, earlier, kept
         self._hold = out.hold(LOCK)
         self._stack = ExitStack()
 
@@ -58,6 +60,8 @@ class Workspace:
             self._agree_on_plan()
             if isinstance(self.out, LocalStorage):
                 self.out.clear_aside()
+            if self._kept:
+                self._kept.save()
             self._stack = stack.pop_all()
         return self
 

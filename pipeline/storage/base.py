@@ -29,6 +29,15 @@ class Entry(NamedTuple):
 UNLISTED_FOLDER = -3
 
 
+class Version(NamedTuple):
+    """What changes when a file is written again."""
+
+    size: int
+    """In bytes."""
+    tag: str
+    """A store's entity tag; time of the last change on a disk."""
+
+
 class Hold(ABC):
     """The right to be the only writer of a folder, as a context manager."""
 
@@ -84,6 +93,10 @@ class Storage(ABC):
     @abstractmethod
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
+
+    @abstractmethod
+    def version(self, name: str) -> Version:
+        """Size and version of a file, without reading it."""
 
     @abstractmethod
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

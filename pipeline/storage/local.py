@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import IO, Self
 
 from vice.data_specs.errors import InputError, WorkError
-from vice.pipeline.storage.base import CHUNK, UNLISTED_FOLDER, EnterFolder, Entry, Hold, Storage, enter_all, whole
+from vice.pipeline.storage.base import (
+    CHUNK,
+    UNLISTED_FOLDER,
+    EnterFolder,
+    Entry,
+    Hold,
+    Storage,
+    Version,
+    enter_all,
+    whole,
+)
 
 ASIDE_FOLDER = ".vice-prep/aside"
 """Where files lie while they are being written: on the same disk as the folder's own."""
@@ -70,6 +80,11 @@ class LocalStorage(Storage):
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
         return (self.folder / name).is_file()
+
+    def version(self, name: str) -> Version:
+        """Size and time of the last change."""
+        status = (self.folder / name).stat()
+        return Version(status.st_size, str(status.st_mtime_ns))
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Parts of a file, each given as offset and size."""
