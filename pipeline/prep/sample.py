@@ -24,7 +24,7 @@ from vice.pipeline.prep.rejection import Rejected, Rejection
 from vice.pipeline.prep.tar_headers import Place
 from vice.pipeline.prep.tar_index import read_indexed
 from vice.pipeline.prep.tars import Input
-from vice.pipeline.storage.base import EndsEarly, Storage
+from vice.pipeline.storage.base import EndsEarly, Source
 
 SAMPLE_VERSION = "2"
 
@@ -52,7 +52,7 @@ _BYTES_BESIDE_PIXELS = 64 << 20
 class Recipe(NamedTuple):
     """What a sample is made with, whatever the input."""
 
-    source: Storage
+    source: Source
     """The root of the inputs' paths."""
     spec: DatasetSpec
     """How the dataset names its files and classes."""
@@ -111,7 +111,7 @@ def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
     return PreparedSample(key, members, row | {"member_bytes": sizes, "has_labels": labels is not None})
 
 
-def read_bytes(one: Input, source: Storage, settings: PrepSettings) -> bytes:
+def read_bytes(one: Input, source: Source, settings: PrepSettings) -> bytes:
     """The bytes of an input's picture, by itself or in a tar.
 
     Raises:
@@ -160,7 +160,7 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
 
 
 def _read(
-    source: Storage, settings: PrepSettings, one: Input, name: str, place: Place | None, *, stage: str, what: str
+    source: Source, settings: PrepSettings, one: Input, name: str, place: Place | None, *, stage: str, what: str
 ) -> bytes:
     """Read a file of an input, by itself or in its tar, unless it is larger than any picture."""
     limit = settings.max_pixels * _BYTES_PER_PIXEL + _BYTES_BESIDE_PIXELS
@@ -200,7 +200,7 @@ def _with_retries(read: Callable[[], bytes | None]) -> bytes | None:
     return read()
 
 
-def _at_most(storage: Storage, path: str, limit: int) -> bytes | None:
+def _at_most(storage: Source, path: str, limit: int) -> bytes | None:
     """A whole file, or None where it is larger."""
     chunks, size = [], 0
     for chunk in storage.chunks(path):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from vice.data_specs.errors import WorkError
 from vice.data_specs.shard_format import INDEX_VERSION
 from vice.pipeline.prep.tar_headers import Header, Place, header_of
-from vice.pipeline.storage.base import Storage
+from vice.pipeline.storage.base import Source, Storage
 
 _BLOCK = tarfile.BLOCKSIZE
 _FIELDS = 4
@@ -69,14 +69,19 @@ def _is_complete(storage: Storage, tar: str, headers: list[Header]) -> bool:
     return mark == bytes(_BLOCK) and _is_header_of(block, last.name, last.place)
 
 
-def read_indexed(storage: Storage, tar: str, place: Place, name: str) -> bytes:
+def with_header(place: Place) -> Place:
+    """A member with the header before it."""
+    return Place(place.offset - _BLOCK, place.size + _BLOCK)
+
+
+def read_indexed(storage: Source, tar: str, place: Place, name: str) -> bytes:
     """The bytes of a member of which only the index says where it lies.
 
     Raises:
         WorkError: its header is that of something else.
         OSError: the disk or store failed.
     """
-    data = storage.read_ranges(tar, [(place.offset - _BLOCK, _BLOCK + place.size)])[0]
+    data = storage.read_ranges(tar, [with_header(place)])[0]
     if not _is_header_of(data[:_BLOCK], name, place):
         what = f"the index next to the tar is wrong: it says that {name} begins at byte {place.offset}"
         hint = f"remove {index_path(tar)} or make it again, then shard into a new folder"
