@@ -27,6 +27,8 @@ DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.parquet"
 REJECTED_FILE = "rejected.parquet"
 SHARD_FOLDER = "shards"
+WORK_FOLDER = ".vice-prep"
+"""Hidden folder in OUT with lock, plan, rows and temporary files; gone once OUT is complete."""
 
 INDEX_VERSION = "v1.2"
 """Of the DALI index."""

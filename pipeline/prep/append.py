@@ -14,6 +14,7 @@ from vice.data_specs.shard_format import DatasetRecord
 from vice.pipeline.prep.earlier import Earlier
 from vice.pipeline.prep.inputs import Inputs, find_inputs, printable_paths
 from vice.pipeline.prep.job import make_shards, reported_in_one_line
+from vice.pipeline.prep.kept_tars import KeptTars
 from vice.pipeline.prep.plan import implementation, plan_of, settings_identity
 from vice.pipeline.prep.rejection import Rejected
 from vice.pipeline.prep.sample import read_bytes
@@ -65,13 +66,14 @@ def append(
     storage = open_storage(out)
     with reported_in_one_line(storage):
         earlier = Earlier(storage)
-        inputs = find_inputs(source, earlier.record.dataset, earlier.record.settings.split)
+        kept = KeptTars(storage)
+        inputs = find_inputs(source, earlier.record.dataset, earlier.record.settings.split, kept)
         paths = _printable(inputs)
         known = pa.concat_arrays([earlier.stored_sources(), earlier.rejected_sources()])
         present = pc.is_in(paths, value_set=known)
         if pc.any(present).as_py() and not pc.all(pc.is_in(known, value_set=paths)).as_py():
             _refuse_other_pictures(inputs, present, paths, earlier, str(source))
-        return _extend(str(source), storage, earlier, inputs, pc.invert(present), workers, ray_address)
+        return _extend(str(source), storage, earlier, inputs, pc.invert(present), kept, workers, ray_address)
 
 
 def retry_rejected(
@@ -92,11 +94,12 @@ def retry_rejected(
     storage = open_storage(out)
     with reported_in_one_line(storage):
         earlier = Earlier(storage)
-        inputs = find_inputs(source, earlier.record.dataset, earlier.record.settings.split)
+        kept = KeptTars(storage)
+        inputs = find_inputs(source, earlier.record.dataset, earlier.record.settings.split, kept)
         paths = _printable(inputs)
         rejected = pc.is_in(paths, value_set=earlier.rejected_sources())
         stored = pc.is_in(paths, value_set=earlier.stored_sources())
-        return _extend(str(source), storage, earlier, inputs, pc.and_not(rejected, stored), workers, ray_address)
+        return _extend(str(source), storage, earlier, inputs, pc.and_not(rejected, stored), kept, workers, ray_address)
 
 
 def _printable(inputs: Inputs) -> pa.Array:
@@ -109,6 +112,7 @@ def _extend(
     earlier: Earlier,
     inputs: Inputs,
     chosen: pa.Array,
+    kept: KeptTars,
     workers: int | None,
     ray_address: str | None,
 ) -> Appended:
@@ -122,7 +126,7 @@ def _extend(
         return Appended(record, 0, 0, len(inputs))
     new = inputs.subset(chosen, after=record.fingerprint)
     plan = plan_of(source, new, record.settings, record.dataset, first_shard=record.num_shards)
-    made = make_shards(out, plan, earlier, workers=workers, ray_address=ray_address)
+    made = make_shards(out, plan, earlier, kept=kept, workers=workers, ray_address=ray_address)
     return Appended(made, made.num_samples - record.num_samples, num_tried, len(inputs) - num_tried)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,17 +15,15 @@ import pyarrow.compute as pc
 
 from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.errors import InputError
+from vice.pipeline.prep.kept_tars import KeptTars
+from vice.pipeline.prep.listing import TAR_VERSION, entries_with_tars
 from vice.pipeline.prep.sources import Listing, open_source
-from vice.pipeline.prep.tar_members import Place
-from vice.pipeline.prep.tars import Input, tar_inputs
+from vice.pipeline.prep.tar_headers import Place
+from vice.pipeline.prep.tars import Input, TarListing
 from vice.pipeline.storage.base import Storage
 
 ORDER_VERSION = "philox-argsort 1"
-TAR_VERSION = "every picture of a tar 1"
-"""Which members of a tar are inputs; counts for the fingerprint of sources with tars."""
-
 _NO_TAR = -1
-_NO_PLACE = Place(-1, -1)
 _CHUNK = 1 << 14
 
 
@@ -40,6 +39,8 @@ class TarPlaces:
     """int64 [n, 4]: offset and size of the picture, offset and size of the label map; -1 where there is none."""
     problems: dict[str, str]
     """Of tars that cannot be read to their end."""
+    indexed: frozenset[int]
+    """Numbers of the tars of which only an index says what lies where."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,21 @@ class Inputs:
             return Input(path, problem=None if self.tars is None else self.tars.problems.get(path))
         offset, size, label_offset, label_size = self.tars.places[number].tolist()
         label = None if label_offset < 0 else Place(label_offset, label_size)
-        return Input(path, self.tars.names[self.tars.tar[number]], Place(offset, size), label)
+        tar = int(self.tars.tar[number])
+        indexed = tar in self.tars.indexed
+        return Input(path, self.tars.names[tar], Place(offset, size), label, indexed=indexed)
 
 
-def find_inputs(source: str | Path, spec: DatasetSpec, split: str | None = None) -> Inputs:
+def find_inputs(
+    source: str | Path, spec: DatasetSpec, split: str | None = None, kept: KeptTars | None = None
+) -> Inputs:
     """List every file of the source that is not hidden and an input of the split by the spec; of a tar, every picture.
+
+    Args:
+        source: see `open_source`.
+        spec: how the dataset names its files.
+        split: of the dataset.
+        kept: listings of tars that an earlier run kept, and where those of this run are kept.
 
     Raises:
         InputError: no such source, not readable, no such split, no input in it, or not the dataset.
@@ -92,21 +103,17 @@ def find_inputs(source: str | Path, spec: DatasetSpec, split: str | None = None)
     listing = open_source(str(source), missing_hint=spec.source)
     selection = spec.selection(split, lambda path: listing.storage.read(path).decode())
     table = _Table(spec)
-    for path, size in listing.entries:
-        if path.lower().endswith(".tar"):
-            table.note(f"{path}\0{TAR_VERSION}", size)
-            try:
-                table.add_tar(path, tar_inputs(listing.storage, path, selection))
-            except OSError as error:
-                told = listing.storage.where(path)
-                hint = "run the same command again"
-                raise InputError(f"a disk or store failed ({error})", where=told, hint=hint) from None
-        elif selection.is_input(path):
-            table.note(path, size)
-            table.add(path)
-        elif spec.is_label(path):
-            table.note(path, size)
-            table.has_label = True
+    with closing(entries_with_tars(listing, selection, kept)) as entries:
+        for (path, size), tar in entries:
+            if tar is not None:
+                table.note(f"{path}\0{TAR_VERSION}", size)
+                table.add_tar(path, tar)
+            elif selection.is_input(path):
+                table.note(path, size)
+                table.add(path)
+            elif spec.is_label(path):
+                table.note(path, size)
+                table.has_label = True
     has_label = table.has_label or not listing.is_folder
     selection.check_present(has_picture=table.has_picture, has_label=has_label, where=source)
     for line in selection.identity():
@@ -133,6 +140,7 @@ class _Table:
     tar: list[np.ndarray] = field(default_factory=list)
     places: list[np.ndarray] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
+    indexed: list[int] = field(default_factory=list)
     plain: int = 0
     """Files by themselves since the last tar."""
 
@@ -149,19 +157,19 @@ class _Table:
         if len(self.pending) >= _CHUNK:
             self._pack()
 
-    def add_tar(self, name: str, found: list[Input]) -> None:
+    def add_tar(self, name: str, found: TarListing) -> None:
         """Add the inputs of a tar."""
         self._close_plain()
-        self.has_picture = self.has_picture or any(self.spec.picture(one.name) for one in found if one.picture)
-        self.has_label = self.has_label or any(one.label for one in found)
-        self.problems |= {one.path: one.problem for one in found if one.problem}
-        self.pending += [os.fsencode(one.path) for one in found]
-        number = np.where([one.picture is None for one in found], _NO_TAR, len(self.tars))
-        self.tars.append(name)
-        self.tar.append(number.astype(np.int32))
-        rows = [(*(one.picture or _NO_PLACE), *(one.label or _NO_PLACE)) for one in found]
-        self.places.append(np.array(rows, np.int64).reshape(-1, 4))
         self._pack()
+        self.has_picture = self.has_picture or found.has_picture
+        self.has_label = self.has_label or bool((found.places[:, 2] >= 0).any())
+        self.problems |= found.problems
+        if found.indexed:
+            self.indexed.append(len(self.tars))
+        self.chunks.append(found.paths)
+        self.tar.append(np.where(found.places[:, 0] < 0, _NO_TAR, len(self.tars)).astype(np.int32))
+        self.places.append(found.places)
+        self.tars.append(name)
 
     def finish(self, listing: Listing) -> Inputs:
         """All that was added, sorted."""
@@ -172,13 +180,13 @@ class _Table:
         if self.tars:
             self._close_plain()
             tar, places = np.concatenate(self.tar), np.concatenate(self.places)
-            tars = TarPlaces(self.tars, tar, places, self.problems)
+            tars = TarPlaces(self.tars, tar, places, self.problems, frozenset(self.indexed))
         if not _is_sorted(paths):
             order = pc.sort_indices(paths)
             paths = paths.take(order)
             if tars is not None:
                 order = order.to_numpy()
-                tars = TarPlaces(self.tars, tar[order], places[order], self.problems)
+                tars = replace(tars, tar=tar[order], places=places[order])
         return Inputs(listing.storage, paths, self.digest.hexdigest(), tars, listing.covers_root)
 
     def _pack(self) -> None:

@@ -17,6 +17,7 @@ from vice.data_specs.shard_format import DATASET_FILE, DatasetRecord, PrepSettin
 from vice.pipeline.prep.damage import missing_shards
 from vice.pipeline.prep.earlier import Earlier
 from vice.pipeline.prep.executors import open_executor
+from vice.pipeline.prep.kept_tars import KeptTars
 from vice.pipeline.prep.plan import Plan, make_plan
 from vice.pipeline.prep.repair import repair_shards
 from vice.pipeline.prep.totals import complete
@@ -66,8 +67,9 @@ def shard_dataset(
         InputError: bad source or OUT, or OUT was begun or made with other settings or inputs.
         WorkError: every input was rejected, another run is writing, or the work failed.
     """
-    plan = make_plan(source, settings, spec)
     storage = open_storage(out)
+    kept = KeptTars(storage)
+    plan = make_plan(source, settings, spec, kept)
     with reported_in_one_line(storage):
         if storage.exists(DATASET_FILE):
             refuse_if_other(storage, plan)
@@ -76,11 +78,18 @@ def shard_dataset(
             if damaged:
                 repair_shards(shards, plan.inputs, damaged, workers=workers, ray_address=ray_address)
             return Outcome(shards.record, was_complete=True, repaired=len(damaged))
-        return Outcome(make_shards(storage, plan, workers=workers, ray_address=ray_address), was_complete=False)
+        record = make_shards(storage, plan, kept=kept, workers=workers, ray_address=ray_address)
+        return Outcome(record, was_complete=False)
 
 
 def make_shards(
-    out: Storage, plan: Plan, earlier: Earlier | None = None, *, workers: int | None, ray_address: str | None
+    out: Storage,
+    plan: Plan,
+    earlier: Earlier | None = None,
+    *,
+    kept: KeptTars | None = None,
+    workers: int | None,
+    ray_address: str | None,
 ) -> DatasetRecord:
     """Make the shards of a plan, or those that an interrupted run left, and complete OUT.
 
@@ -88,11 +97,12 @@ def make_shards(
         out: the folder.
         plan: its inputs and settings.
         earlier: OUT as it is, where inputs are appended to a complete one.
+        kept: listings of tars to be kept until OUT is complete.
         workers: see `shard_dataset`.
         ray_address: see `shard_dataset`.
     """
     with (
-        Workspace(out, plan, earlier) as workspace,
+        Workspace(out, plan, earlier, kept) as workspace,
         open_executor(out, plan, workers=workers, ray_address=ray_address, check=workspace.check) as executor,
     ):
         return complete(workspace, executor.finish(plan.numbers, workspace.begun_shards()))

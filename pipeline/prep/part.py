@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vice.pipeline.prep.plan import KeyedInput
+from vice.pipeline.prep.prefetch import with_files_ahead
 from vice.pipeline.prep.rejection import Rejection
 from vice.pipeline.prep.sample import READ_FAILED, Recipe, make_sample
 from vice.pipeline.prep.shard import Part, build_part
@@ -25,7 +26,8 @@ def make_part(inputs: list[KeyedInput], recipe: Recipe, make: Callable[..., Any]
     Raises:
         OSError: none of several inputs could be read: the disk has failed, not a file.
     """
-    results = [make(one, key, recipe) for one, key in inputs]
+    ahead = with_files_ahead(inputs, recipe) if make is make_sample else ((one, recipe) for one in inputs)
+    results = [make(one, key, with_files) for (one, key), with_files in ahead]
     failed = [result for result in results if isinstance(result, Rejection) and result.reason.endswith(READ_FAILED)]
     if len(failed) == len(results) > 1:
         raise OSError(f"none of {len(failed)} files can be read (Input/output error), such as {failed[0].source}")

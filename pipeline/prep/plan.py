@@ -17,6 +17,7 @@ from vice.data_specs.fingerprint import fingerprint
 from vice.data_specs.shard_format import PrepSettings, shard_name
 from vice.pipeline.prep.density import DENSITY_VERSION
 from vice.pipeline.prep.inputs import ORDER_VERSION, Inputs, find_inputs, shuffled
+from vice.pipeline.prep.kept_tars import KeptTars
 from vice.pipeline.prep.picture import PICTURE_VERSION
 from vice.pipeline.prep.regions import REGIONS_VERSION
 from vice.pipeline.prep.sample import SAMPLE_VERSION, Recipe
@@ -90,8 +91,14 @@ class Plan:
         return settings_identity(self.settings, self.spec, self.implementation) | {"inputs": inputs} | after
 
 
-def make_plan(source: str | Path, settings: PrepSettings, spec: DatasetSpec) -> Plan:
+def make_plan(source: str | Path, settings: PrepSettings, spec: DatasetSpec, kept: KeptTars | None = None) -> Plan:
     """Find the inputs and fix the shards.
+
+    Args:
+        source: see `open_source`.
+        settings: everything that decides the bytes.
+        spec: how the dataset names its files and classes.
+        kept: see `find_inputs`.
 
     Raises:
         InputError: no usable source, a layer given twice, or a split's name that is too long.
@@ -102,7 +109,7 @@ def make_plan(source: str | Path, settings: PrepSettings, spec: DatasetSpec) -> 
         raise InputError("region layer given twice", where=twice[0], hint="give each --regions once")
     if len(settings.split) > _LONGEST_SPLIT:
         raise InputError(f"longer than {_LONGEST_SPLIT} characters", where=f"--split {settings.split}")
-    return plan_of(str(source), find_inputs(source, spec, settings.split), settings, spec)
+    return plan_of(str(source), find_inputs(source, spec, settings.split, kept), settings, spec)
 
 
 def plan_of(source: str, inputs: Inputs, settings: PrepSettings, spec: DatasetSpec, first_shard: int = 0) -> Plan:

@@ -21,8 +21,10 @@ from vice.pipeline.prep.inputs import printable
 from vice.pipeline.prep.picture import StandardPicture, encode_map, standardise
 from vice.pipeline.prep.regions import region_map
 from vice.pipeline.prep.rejection import Rejected, Rejection
-from vice.pipeline.prep.tars import Input, Place
-from vice.pipeline.storage.base import EndsEarly, Storage
+from vice.pipeline.prep.tar_headers import Place
+from vice.pipeline.prep.tar_index import read_indexed
+from vice.pipeline.prep.tars import Input
+from vice.pipeline.storage.base import EndsEarly, Source
 
 SAMPLE_VERSION = "2"
 
@@ -50,7 +52,7 @@ _BYTES_BESIDE_PIXELS = 64 << 20
 class Recipe(NamedTuple):
     """What a sample is made with, whatever the input."""
 
-    source: Storage
+    source: Source
     """The root of the inputs' paths."""
     spec: DatasetSpec
     """How the dataset names its files and classes."""
@@ -111,7 +113,7 @@ def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
     return PreparedSample(key, members, row | {"member_bytes": sizes, "has_labels": labels is not None})
 
 
-def read_bytes(one: Input, source: Storage, settings: PrepSettings) -> bytes:
+def read_bytes(one: Input, source: Source, settings: PrepSettings) -> bytes:
     """The bytes of an input's picture, by itself or in a tar.
 
     Raises:
@@ -120,7 +122,7 @@ def read_bytes(one: Input, source: Storage, settings: PrepSettings) -> bytes:
     """
     if one.problem is not None:
         raise Rejected("read", one.problem)
-    return _read(source, settings, one.path, one.tar, one.picture, stage="read", what="the file")
+    return _read(source, settings, one, one.name, one.picture, stage="read", what="the file")
 
 
 def _row(
@@ -147,7 +149,7 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
         return None
     if one.tar is not None and one.label is None:
         raise Rejected("labels", "its label map is missing")
-    data = _read(recipe.source, recipe.settings, name.label, one.tar, one.label, stage="labels", what="its label map")
+    data = _read(recipe.source, recipe.settings, one, name.label, one.label, stage="labels", what="its label map")
     values = decode_labels(data, recipe.settings.max_pixels)
     width, height = picture.source_size
     if values.shape != (height, width):
@@ -160,15 +162,17 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
 
 
 def _read(
-    source: Storage, settings: PrepSettings, path: str, tar: str | None, place: Place | None, *, stage: str, what: str
+    source: Source, settings: PrepSettings, one: Input, name: str, place: Place | None, *, stage: str, what: str
 ) -> bytes:
-    """Read a whole file, by itself or in a tar, unless it is larger than any picture."""
+    """Read a file of an input, by itself or in its tar, unless it is larger than any picture."""
     limit = settings.max_pixels * _BYTES_PER_PIXEL + _BYTES_BESIDE_PIXELS
 
     def read() -> bytes | None:
-        if tar is None:
-            return _at_most(source, path, limit)
-        return source.read_ranges(tar, [place])[0] if place.size <= limit else None
+        if one.tar is None:
+            return _at_most(source, name, limit)
+        if place.size > limit:
+            return None
+        return read_indexed(source, one.tar, place, name) if one.indexed else source.read_ranges(one.tar, [place])[0]
 
     try:
         data = _with_retries(read)
@@ -198,7 +202,7 @@ def _with_retries(read: Callable[[], bytes | None]) -> bytes | None:
     return read()
 
 
-def _at_most(storage: Storage, path: str, limit: int) -> bytes | None:
+def _at_most(storage: Source, path: str, limit: int) -> bytes | None:
     """A whole file, or None where it is larger."""
     chunks, size = [], 0
     for chunk in storage.chunks(path):

@@ -16,14 +16,11 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from vice.data_specs.fingerprint import canonical_json
-from vice.data_specs.shard_format import INDEX_VERSION, MANIFEST_SCHEMA, SHARD_FOLDER, ShardRecord
+from vice.data_specs.shard_format import INDEX_VERSION, MANIFEST_SCHEMA, SHARD_FOLDER, WORK_FOLDER, ShardRecord
 from vice.pipeline.prep.rejection import Rejection
 from vice.pipeline.prep.sample import PreparedSample
 from vice.pipeline.prep.tables import manifest_table, parquet_bytes, rejected_table
 from vice.pipeline.storage.base import Storage, hashed_file
-
-WORK_FOLDER = ".vice-prep"
-"""Hidden folder in OUT with lock, plan, rows and temporary files; gone once OUT is complete."""
 
 ROWS_FOLDER = f"{WORK_FOLDER}/rows"
 

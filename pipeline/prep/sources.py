@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from vice.data_specs.errors import InputError
+from vice.pipeline.prep.lists import LIST_SUFFIXES, PathList, read_list
 from vice.pipeline.storage.base import UNLISTED_FOLDER, EnterFolder, Entry, Storage
+from vice.pipeline.storage.local import LocalStorage
 from vice.pipeline.storage.opening import open_storage, scheme_of, split_address
+from vice.pipeline.storage.stats import stat_all
 
-LIST_SUFFIXES = {".txt", ".csv", ".parquet"}
-LIST_COLUMN = "path"
 UNKNOWN_SIZE = -2
 """Of a listed object: asking the store for each of a million would take hours."""
 
@@ -155,58 +150,20 @@ def _told(storage: Storage, entries: Iterator[Entry]) -> Iterator[Entry]:
 
 
 def _list(source: str) -> Listing:
-    folder, name = split_address(source)
-    storage = open_storage(folder)
-    try:
-        data = storage.read(name)
-    except OSError as error:
-        raise InputError(f"the list cannot be read ({error})", where=source) from None
-    listed = [path for path in _listed_paths(data, name, source) if path]
-    root, paths = _rooted(listed, folder, source)
-    storage = open_storage(root)
-    entries = (Entry(path, _size(storage, path)) for path in sorted(set(paths), key=os.fsencode))
-    return Listing(storage, entries, covers_root=False)
+    listed = read_list(source)
+    storage = open_storage(listed.root)
+    return Listing(storage, _with_sizes(storage, listed), covers_root=False)
 
 
-def _listed_paths(data: bytes, name: str, source: str) -> list[str]:
-    """The paths of a list as they stand in it."""
-    if name.lower().endswith(".parquet"):
-        try:
-            return pq.read_table(io.BytesIO(data), columns=[LIST_COLUMN])[LIST_COLUMN].cast(pa.string()).to_pylist()
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise InputError(f"no list with a column '{LIST_COLUMN}' ({_line(error)})", where=source) from None
-    text = data.decode("utf-8-sig", "surrogateescape")
-    if name.lower().endswith(".csv"):
-        rows = csv.DictReader(io.StringIO(text, newline=""))
-        try:
-            if LIST_COLUMN not in (rows.fieldnames or []):
-                columns = ", ".join(rows.fieldnames or []) or "none"
-                raise InputError(f"the list has no column '{LIST_COLUMN}' (columns: {columns})", where=source)
-            return [row[LIST_COLUMN] for row in rows]
-        except csv.Error as error:
-            raise InputError(f"the list is no CSV ({error})", where=source) from None
-    # not `splitlines`, which also ends lines at characters that names may hold
-    return [line.strip() for line in text.split("\n") if not line.startswith("#")]
-
-
-def _rooted(listed: list[str], folder: str, source: str) -> tuple[str, list[str]]:
-    """The root of the listed paths (the list's folder, or what all have in common), and the paths relative to it."""
-    base = folder if scheme_of(folder) else str(Path(folder).absolute())
-    whole = [path if scheme_of(path) or path.startswith("/") else f"{base}/{path}" for path in listed]
-    kinds = {scheme_of(path) for path in whole}
-    if len(kinds) > 1:
-        raise InputError("the list names files on disks and on stores", where=source, hint="give one list for each")
-    if not whole:
-        raise InputError("the list is empty", where=source, hint=_KINDS)
-    scheme = kinds.pop()
-    start = f"{scheme}://" if scheme else ""
-    plain = [posixpath.normpath(path.removeprefix(start)) for path in whole]
-    base = posixpath.normpath(base.removeprefix(start))
-    if not all(path.startswith(f"{base}/") for path in plain):
-        base = posixpath.commonpath([posixpath.dirname(path) for path in plain])
-        if scheme and not base:
-            raise InputError("the list names files in several buckets", where=source, hint="give one list for each")
-    return start + base, [posixpath.relpath(path, base) for path in plain]
+def _with_sizes(storage: Storage, listed: PathList) -> Iterator[Entry]:
+    """The files of a list, with size -1 where they are missing on a disk."""
+    for paths in listed.relative():
+        if isinstance(storage, LocalStorage):
+            statuses = stat_all([os.fsencode(storage.folder / path) for path in paths])
+            sizes = [-1 if isinstance(status, OSError) else status.st_size for status in statuses]
+        else:
+            sizes = [UNKNOWN_SIZE] * len(paths)
+        yield from map(Entry, paths, sizes)
 
 
 def _size(storage: Storage, path: str) -> int:
@@ -217,7 +174,3 @@ def _size(storage: Storage, path: str) -> int:
         return Path(storage.address, path).stat().st_size
     except OSError:
         return -1
-
-
-def _line(error: Exception) -> str:
-    return str(error).split("\n")[0]

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import posixpath
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from vice.pipeline.storage.base import Storage
+from vice.pipeline.prep.tar_headers import Header, Place, read_headers
+from vice.pipeline.prep.tar_index import indexed_headers
+from vice.pipeline.storage.base import Storage, Version
 
 REPEATED_NAME = "the archive holds this name again further on, and the last one counts"
 
+MISSING = "the tar is missing"
+
 _MAX_LINKS = 40
 """Links in a row that are followed, as in Linux."""
-
-
-class Place(NamedTuple):
-    """Where a file lies in a tar, in bytes."""
-
-    offset: int
-    size: int
 
 
 class Member(NamedTuple):
@@ -40,86 +37,71 @@ class TarMembers:
     members: list[Member] = field(default_factory=list)
     problem: str | None = None
     """Why the tar as a whole cannot be read to its end."""
+    indexed: bool = False
+    """Whether only an index says where they lie: headers are checked when members are read."""
 
     def places(self) -> dict[str, Place]:
         """Where the file of each name lies."""
         return {member.name: member.place for member in self.members if member.place is not None}
 
 
-def read_members(storage: Storage, tar: str) -> TarMembers:
+def read_members(storage: Storage, tar: str, version: Version) -> TarMembers:
     """Every member of a tar but its folders; links within the tar are followed, of equal names the last one counts.
 
     Args:
         storage: where the tar is.
         tar: its path there.
+        version: of the tar.
 
     Raises:
         OSError: the disk or store failed.
     """
-    entries: list[tarfile.TarInfo] = []
-    problem = None
+    headers = indexed_headers(storage, tar)
+    if headers is not None:
+        return TarMembers(list(_members(headers)), indexed=True)
+    headers, problem = [], None
     try:
-        _read_headers(storage, tar, entries)
-        problem = None if entries else "the tar holds no files"
+        read_headers(storage, tar, version.size, headers)
+        problem = None if headers else "the tar holds no files"
     except (tarfile.TarError, ValueError) as error:
-        problem = f"the tar cannot be read beyond its first {len(entries)} files ({error})"
+        problem = f"the tar cannot be read beyond its first {len(headers)} files ({error})"
     except FileNotFoundError:
-        problem = "the tar is missing"
+        problem = MISSING
     except PermissionError as error:
         problem = f"the tar cannot be read ({error})"
-    return TarMembers(list(_members(entries)), problem)
+    return TarMembers(list(_members(headers)), problem)
 
 
-def _read_headers(storage: Storage, tar: str, entries: list[tarfile.TarInfo]) -> None:
-    """Append the header of every member that is not a folder.
-
-    Raises:
-        tarfile.TarError: the tar is damaged, or ends without the mark of its end.
-    """
-    with storage.open(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-        for entry in archive:
-            if not entry.isdir():
-                entry.tarfile = None  # it would keep the archive
-                entries.append(entry)
-            archive.members = []  # tarfile keeps them all otherwise
-        # at a damaged header tarfile stops as if that were the end
-        file.seek(archive.offset)
-        end = bytes(file.read(tarfile.BLOCKSIZE))
-        if end != bytes(tarfile.BLOCKSIZE):
-            what = "damaged header" if end else "no mark of its end"
-            raise tarfile.ReadError(f"{what} at byte {archive.offset}")
-
-
-def _members(entries: Iterable[tarfile.TarInfo]) -> Iterable[Member]:
-    last = {_plain(entry.name): entry for entry in entries}
-    for entry in entries:
-        name = _plain(entry.name)
-        if last[name] is not entry:
+def _members(headers: Sequence[Header]) -> Iterator[Member]:
+    last = {_plain(header.name): header for header in headers}
+    for header in headers:
+        name = _plain(header.name)
+        if last[name] is not header:
             yield Member(name, None, REPEATED_NAME)
             continue
-        target = _followed(entry, last)
-        if target is None:
-            yield Member(name, None, f"is a link to {entry.linkname}, which the tar does not hold")
-        elif not target.isreg():
-            yield Member(name, None, "is not a regular file")
-        elif target.issparse():
+        file = _followed(header, last)
+        if file is None:
+            yield Member(name, None, f"is a link to {header.target}, which the tar does not hold")
+        elif file.kind == "sparse":
             yield Member(name, None, "is stored as a sparse file: write the tar without --sparse")
+        elif file.kind != "file":
+            yield Member(name, None, "is not a regular file")
         else:
-            yield Member(name, Place(target.offset_data, target.size))
+            yield Member(name, file.place)
 
 
-def _followed(entry: tarfile.TarInfo, last: dict[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
-    """The member that an entry stands for: itself, or what a link leads to; None where that is not in the tar."""
+def _followed(header: Header, last: dict[str, Header]) -> Header | None:
+    """The member that a header stands for: itself, or what a link leads to; None where that is not in the tar."""
     for _ in range(_MAX_LINKS):
-        if entry.islnk():
-            found = last.get(_plain(entry.linkname))
-        elif entry.issym():
-            found = last.get(posixpath.normpath(posixpath.join(posixpath.dirname(_plain(entry.name)), entry.linkname)))
+        if header.kind == "hard link":
+            found = last.get(_plain(header.target))
+        elif header.kind == "symbolic link":
+            found = last.get(posixpath.normpath(posixpath.join(posixpath.dirname(_plain(header.name)), header.target)))
         else:
-            return entry
-        if found is None or found is entry:
+            return header
+        if found is None or found is header:
             return None
-        entry = found
+        header = found
     return None
 
 

@@ -5,18 +5,25 @@ For the dataset's spec a tar is a root of its own: patterns see the names of its
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
 
 from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.selection import Selection
-from vice.pipeline.prep.tar_members import Member, Place, read_members
-from vice.pipeline.storage.base import Storage, is_hidden
+from vice.pipeline.prep.tar_headers import Place
+from vice.pipeline.prep.tar_members import Member, TarMembers
+from vice.pipeline.storage.base import is_hidden
 
 PICTURE_SUFFIXES = frozenset(
     """jpg jpeg jpe jfif png webp tif tiff bmp dib gif avif avifs
     heic heif jp2 j2k jpx ppm pgm pbm pnm ico""".split()  # noqa: SIM905 - a list of strings would fill the page
 )
 """Suffixes by which the pictures of a tar are found."""
+
+NO_PLACE = Place(-1, -1)
 
 
 class Input(NamedTuple):
@@ -32,6 +39,8 @@ class Input(NamedTuple):
     """Where its label map lies there; None where the tar has none."""
     problem: str | None = None
     """Why it cannot be read, where that is known already: a tar that breaks off, or a link in it that leads nowhere."""
+    indexed: bool = False
+    """Whether only the tar's index says where it lies."""
 
     @property
     def name(self) -> str:
@@ -39,22 +48,45 @@ class Input(NamedTuple):
         return self.path if self.tar is None else self.path[len(self.tar) + 1 :]
 
 
-def tar_inputs(storage: Storage, tar: str, selection: Selection) -> list[Input]:
-    """The inputs of a tar, sorted by the bytes of their paths.
+class TarListing(NamedTuple):
+    """The inputs of a tar."""
+
+    paths: pa.LargeBinaryArray
+    """Sorted by their bytes."""
+    places: np.ndarray
+    """int64 [n, 4]: offset and size of the picture, offset and size of the label map; -1 where there is none."""
+    problems: dict[str, str]
+    """By path, why an input cannot be read."""
+    has_picture: bool
+    """Whether one is a picture of the dataset."""
+    indexed: bool
+    """Whether only the tar's index says where they lie."""
+
+
+def list_tar(tar: str, found: TarMembers, selection: Selection) -> TarListing:
+    """The inputs of a tar.
 
     As in a folder, every member is an input that is not hidden, no label map, and not named by the spec as something
     else. What has no picture's suffix is left out where its sample (members with the same name up to the first dot)
     has a picture: `a.json` and `a.cls` describe `a.jpg`. What cannot be read is an input too, to be rejected by name.
 
     Args:
-        storage: the source's root.
         tar: path of the tar.
+        found: its members.
         selection: which files are inputs.
-
-    Raises:
-        OSError: the source's disk or store failed.
     """
-    found = read_members(storage, tar)
+    inputs = _inputs(tar, found, selection)
+    rows = [(*(one.picture or NO_PLACE), *(one.label or NO_PLACE)) for one in inputs]
+    return TarListing(
+        pa.array([os.fsencode(one.path) for one in inputs], pa.large_binary()),
+        np.array(rows, np.int64).reshape(-1, 4),
+        {one.path: one.problem for one in inputs if one.problem},
+        any(selection.spec.picture(one.name) for one in inputs if one.picture),
+        found.indexed,
+    )
+
+
+def _inputs(tar: str, found: TarMembers, selection: Selection) -> list[Input]:
     places = found.places()
     files = [member for member in found.members if not is_hidden(member.name) and selection.is_input(member.name)]
     with_picture = {_sample(one.name) for one in files if _has_picture_suffix(one.name) and _fits(one, selection)}
@@ -67,7 +99,7 @@ def tar_inputs(storage: Storage, tar: str, selection: Selection) -> list[Input]:
     ]
     if found.problem is not None:
         inputs.append(Input(tar, problem=found.problem))
-    return sorted(inputs, key=lambda one: one.path.encode("utf-8", "surrogateescape"))
+    return sorted(inputs, key=lambda one: os.fsencode(one.path))
 
 
 def _sample(path: str) -> str:

@@ -86,8 +86,9 @@ def _totals_before(plan: Plan, earlier: Earlier | None) -> _Before:
     if earlier is None:
         return _Before(rejected_table([]), {}, 0, 0, {})
     record, listed = earlier.record, earlier.rejected()
-    again = pa.array(printable_paths(plan.inputs), pa.string())
-    rejected = listed.filter(pc.invert(pc.is_in(listed["source"], value_set=again)))
+    rejected_before = set(listed["source"].to_pylist())
+    again = [path for path in printable_paths(plan.inputs) if path in rejected_before]
+    rejected = listed.filter(pc.invert(pc.is_in(listed["source"], value_set=pa.array(again, pa.string()))))
     versions = {
         "version": 2,
         "data_version": record.data_version + 1,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -25,6 +24,7 @@ from vice.data_specs.shard_format import (
     SHARD_FOLDER,
     fingerprint_of_record,
 )
+from vice.pipeline.prep.path_sets import Pieces, column_pieces, has_repeats
 from vice.pipeline.prep.tar_members import REPEATED_NAME
 from vice.pipeline.prep.verify_shard import ShardToCheck, damaged_keys, deep_problems, shard_problems
 from vice.pipeline.shards import Shards
@@ -109,13 +109,20 @@ def _table_problems(shards: Shards) -> Iterator[str]:
             yield f"{name} has another schema"
             return
     record = shards.record
-    columns = pa.Table.from_batches(shards.manifest_batches(["key", "source"]))
-    counts = (columns.num_rows, rejected.num_rows, columns.num_rows + rejected.num_rows)
-    if counts != (record.num_samples, record.num_rejected, record.num_inputs):
-        yield f"{MANIFEST_FILE} and {REJECTED_FILE} have {counts[0]} + {counts[1]} rows, {DATASET_FILE} says otherwise"
-    once = rejected.filter(pc.not_equal(rejected["reason"], REPEATED_NAME))
-    sources = pa.chunked_array([*columns["source"].chunks, *once["source"].chunks], pa.string())
-    if any(pc.count_distinct(values).as_py() != len(values) for values in (sources, columns["key"])):
+    num_rows = sum(batch.num_rows for batch in shards.manifest_batches(["key"]))
+    if (num_rows, rejected.num_rows, num_rows + rejected.num_rows) != (
+        record.num_samples,
+        record.num_rejected,
+        record.num_inputs,
+    ):
+        what = f"{MANIFEST_FILE} and {REJECTED_FILE} have {num_rows} + {rejected.num_rows} rows"
+        yield f"{what}, {DATASET_FILE} says otherwise"
+    once = rejected.filter(pc.not_equal(rejected["reason"], REPEATED_NAME))["source"].to_pylist()
+
+    def stored(column: str) -> Pieces:
+        return column_pieces(shards.manifest_batches([column]), column)
+
+    if has_repeats(lambda: stored("key")) or has_repeats(lambda: chain([once], stored("source"))):
         yield f"{MANIFEST_FILE} or {REJECTED_FILE} has a key or a source twice"
 
 

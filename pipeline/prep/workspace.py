@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,6 +21,8 @@ from vice.data_specs.shard_format import DATASET_FILE, MANIFEST_FILE, REJECTED_F
 from vice.pipeline.dataset_record import read_dataset_record
 from vice.pipeline.prep.earlier import Earlier
 from vice.pipeline.prep.inputs import printable_paths
+from vice.pipeline.prep.kept_tars import KeptTars
+from vice.pipeline.prep.path_sets import column_pieces, hashes
 from vice.pipeline.prep.plan import Plan, settings_identity
 from vice.pipeline.prep.shard import ROWS_FOLDER, WORK_FOLDER
 from vice.pipeline.storage.base import Storage
@@ -27,6 +30,8 @@ from vice.pipeline.storage.local import LocalStorage
 
 LOCK = f"{WORK_FOLDER}/lock"
 _PLAN = f"{WORK_FOLDER}/plan.json"
+_PIECE = 1 << 14
+"""Paths that are Python objects at once."""
 _NAMED = 5
 """Files that a message names; the rest are counted."""
 
@@ -38,14 +43,15 @@ class Workspace:
         out: the folder; made where it does not exist.
         plan: what is to be done in it.
         earlier: OUT as it is, where inputs are appended to a complete one.
+        kept: listings of tars to be kept until OUT is complete.
 
     Raises:
         InputError: OUT is a file, lies in the source, is not ours, or was begun with another plan.
         WorkError: another run holds it.
     """
 
-    def __init__(self, out: Storage, plan: Plan, earlier: Earlier | None = None):
-        self.out, self.plan, self.earlier = out, plan, earlier
+    def __init__(self, out: Storage, plan: Plan, earlier: Earlier | None = None, kept: KeptTars | None = None):
+        self.out, self.plan, self.earlier, self._kept = out, plan, earlier, kept
         self._hold = out.hold(LOCK)
         self._stack = ExitStack()
 
@@ -58,6 +64,8 @@ class Workspace:
             self._agree_on_plan()
             if isinstance(self.out, LocalStorage):
                 self.out.clear_aside()
+            if self._kept:
+                self._kept.save()
             self._stack = stack.pop_all()
         return self
 
@@ -161,16 +169,18 @@ def refuse_if_other(out: Storage, plan: Plan) -> None:
     record = read_dataset_record(out)
     begun = settings_identity(record.settings, record.dataset, record.implementation)
     ours = settings_identity(plan.settings, plan.spec, plan.implementation)
-    had, have = _sources_in(out), _sorted(printable_paths(plan.inputs))
+    had, have = hashes(_sources_in(out)), hashes(_pieces(printable_paths(plan.inputs)))
     refuse_difference(begun, ours, out)
-    if not had.equals(have):
-        raise _other_sources(_beyond(had, have), _beyond(have, had), out, plan)
+    if not np.array_equal(had, have):
+        raise _other_sources(out, plan)
     if not Earlier(out).is_kept:
         out.delete_folder(WORK_FOLDER)
 
 
-def _other_sources(gone: pa.Array, new: pa.Array, out: Storage, plan: Plan) -> InputError:
+def _other_sources(out: Storage, plan: Plan) -> InputError:
     """What was added and removed since OUT was made, by name, and what can be done."""
+    had, have = _sorted(_sources_in(out)), _sorted(_pieces(printable_paths(plan.inputs)))
+    gone, new = _beyond(had, have), _beyond(have, had)
     changes = [
         f"{len(paths)} {what} ({_first_names(paths)})"
         for paths, what in ((new, "added"), (gone, "removed"))
@@ -187,24 +197,24 @@ def _first_names(paths: pa.Array) -> str:
     return f"{names}, …" if len(paths) > _NAMED else names
 
 
-def _sources_in(out: Storage) -> pa.Array:
-    """Sources of all samples and rejections, sorted."""
-    columns = []
+def _sources_in(out: Storage) -> Iterator[list[str]]:
+    """Sources of all samples and rejections, some at a time."""
     for name in (MANIFEST_FILE, REJECTED_FILE):
         try:
             with out.open(name) as file:
-                columns += pq.read_table(file, columns=["source"])["source"].chunks
+                yield from column_pieces(pq.ParquetFile(file).iter_batches(_PIECE, columns=["source"]), "source")
         except (OSError, pa.ArrowException, KeyError):
             hint = "shard again into a new folder"
             raise InputError("cannot be read", where=out.where(name), hint=hint) from None
-    joined = pa.chunked_array(columns, pa.string()).cast(pa.large_string()).combine_chunks()
-    return joined.take(pc.sort_indices(joined))
 
 
-def _sorted(paths: Iterator[str]) -> pa.Array:
+def _pieces(paths: Iterator[str]) -> Iterator[list[str]]:
+    return iter(lambda: list(itertools.islice(paths, _PIECE)), [])
+
+
+def _sorted(pieces: Iterable[list[str]]) -> pa.Array:
     """Strings as a sorted array, without a list of them all."""
-    chunks = [pa.array(chunk, pa.large_string()) for chunk in iter(lambda: list(itertools.islice(paths, 1 << 16)), [])]
-    joined = pa.concat_arrays(chunks)
+    joined = pa.concat_arrays([pa.array([], pa.large_string()), *(pa.array(one, pa.large_string()) for one in pieces)])
     return joined.take(pc.sort_indices(joined))
 
 

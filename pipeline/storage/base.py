@@ -7,7 +7,7 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import IO, NamedTuple, Self
+from typing import IO, NamedTuple, Protocol, Self
 
 CHUNK = 4 << 20
 """Bytes read at once where a whole file passes by."""
@@ -27,6 +27,15 @@ class Entry(NamedTuple):
 
 
 UNLISTED_FOLDER = -3
+
+
+class Version(NamedTuple):
+    """What changes when a file is written again."""
+
+    size: int
+    """In bytes."""
+    tag: str
+    """A store's entity tag; time of the last change on a disk."""
 
 
 class Hold(ABC):
@@ -53,6 +62,19 @@ EnterFolder = Callable[[str], bool]
 def enter_all(_: str) -> bool:
     """Leave no folder out."""
     return True
+
+
+class Source(Protocol):
+    """What is read of a folder of pictures: see `Storage`."""
+
+    def where(self, name: str) -> str:
+        """The full address of a file, for messages."""
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """A whole file, in pieces."""
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Parts of a file, each given as offset and size in bytes."""
 
 
 class Storage(ABC):
@@ -84,6 +106,10 @@ class Storage(ABC):
     @abstractmethod
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
+
+    @abstractmethod
+    def version(self, name: str) -> Version:
+        """Size and version of a file, without reading it."""
 
     @abstractmethod
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, NoReturn
 
-from vice.pipeline.storage.base import EnterFolder, Entry, Hold, Storage, enter_all
+from vice.pipeline.storage.base import EnterFolder, Entry, Hold, Storage, Version, enter_all
 from vice.pipeline.storage.cache_folder import CacheFolder, OpenFile
 
 _MOST_KEPT = 256
@@ -61,6 +61,10 @@ class CachedStorage(Storage):
     def exists(self, name: str) -> bool:
         """Whether the folder itself has such a file."""
         return self._remote.exists(name)
+
+    def version(self, name: str) -> Version:
+        """Size and version in the folder itself."""
+        return self._remote.version(name)
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Parts of a file, which is fetched whole.

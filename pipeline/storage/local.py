@@ -9,11 +9,26 @@ import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Self
 
 from vice.data_specs.errors import InputError, WorkError
-from vice.pipeline.storage.base import CHUNK, UNLISTED_FOLDER, EnterFolder, Entry, Hold, Storage, enter_all, whole
+from vice.pipeline.storage.base import (
+    CHUNK,
+    UNLISTED_FOLDER,
+    EnterFolder,
+    Entry,
+    Hold,
+    Storage,
+    Version,
+    enter_all,
+    whole,
+)
+from vice.pipeline.storage.stats import stat_all
+
+_PIECE = 1 << 12
+"""Files whose sizes are looked up together."""
 
 ASIDE_FOLDER = ".vice-prep/aside"
 """Where files lie while they are being written: on the same disk as the folder's own."""
@@ -40,6 +55,18 @@ class LocalStorage(Storage):
             InputError: the folder itself cannot be listed.
         """
         root = os.fsencode(self.folder)
+        found = self._found(root, hidden, enter)
+        while piece := list(islice(found, _PIECE)):
+            statuses = iter(stat_all([root + b"/" + name for name in piece if isinstance(name, bytes)]))
+            for name in piece:
+                size = None if isinstance(name, Entry) else _regular_size(next(statuses))
+                if isinstance(name, Entry):
+                    yield name
+                elif size is not None:
+                    yield Entry(os.fsdecode(name), size)
+
+    def _found(self, root: bytes, hidden: bool, enter: EnterFolder) -> Iterator[bytes | Entry]:
+        """Paths of all that is no folder, and entries of folders that cannot be listed."""
         try:
             folders = [(b"", _names(root, hidden))]
             seen = {_identity(root)}
@@ -52,9 +79,9 @@ class LocalStorage(Storage):
                 folders.pop()
                 continue
             name = prefix + names.pop()
-            if name.endswith(b"/"):
-                if not enter(os.fsdecode(name[:-1])):
-                    continue
+            if not name.endswith(b"/"):
+                yield name
+            elif enter(os.fsdecode(name[:-1])):
                 try:
                     identity = _identity(root + b"/" + name)
                     if identity not in seen:
@@ -62,14 +89,15 @@ class LocalStorage(Storage):
                         folders.append((name, _names(root + b"/" + name, hidden)))
                 except OSError:
                     yield Entry(os.fsdecode(name[:-1]), UNLISTED_FOLDER)
-                continue
-            size = _regular_size(root + b"/" + name)
-            if size is not None:
-                yield Entry(os.fsdecode(name), size)
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
         return (self.folder / name).is_file()
+
+    def version(self, name: str) -> Version:
+        """Size and time of the last change."""
+        status = (self.folder / name).stat()
+        return Version(status.st_size, str(status.st_mtime_ns))
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Parts of a file, each given as offset and size."""
@@ -191,11 +219,9 @@ def _identity(folder: bytes) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _regular_size(path: bytes) -> int | None:
+def _regular_size(status: os.stat_result | OSError) -> int | None:
     """Size in bytes; -1 for a link that leads nowhere, None for what is no file (opening a pipe would never end)."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - Path takes no bytes
-    except OSError:
+    if isinstance(status, OSError):
         return -1
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 

@@ -18,7 +18,7 @@ from obstore.exceptions import BaseError
 from obstore.store import GCSStore, S3Store
 
 from vice.data_specs.errors import InputError
-from vice.pipeline.storage.base import CHUNK, EnterFolder, Entry, Hold, Storage, enter_all, is_hidden, whole
+from vice.pipeline.storage.base import CHUNK, EnterFolder, Entry, Hold, Storage, Version, enter_all, is_hidden, whole
 from vice.pipeline.storage.lease import Lease
 
 _CLIENT = {
@@ -77,6 +77,12 @@ class ObjectStorage(Storage):
         except FileNotFoundError:
             return False
         return True
+
+    def version(self, name: str) -> Version:
+        """Size and entity tag."""
+        with _as_os_error():
+            meta = obstore.head(self.store, name)
+        return Version(meta["size"], meta["e_tag"] or meta["last_modified"].isoformat())
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Parts of an object; neighbouring ones come with one request."""

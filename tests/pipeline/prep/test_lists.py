@@ -1,6 +1,7 @@
 """Globs and lists as sources, on disks and stores."""
 
 import secrets
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,8 +12,10 @@ from vice.data_specs.dataset import load_dataset
 from vice.data_specs.errors import InputError
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.prep.inputs import find_inputs
+from vice.pipeline.prep.lists import read_list
 from vice.pipeline.prep.sources import glob_expression
 from vice.pipeline.shards import Shards
+from vice.pipeline.storage.local import LocalStorage
 from vice.pipeline.storage.opening import open_storage
 
 PLAIN = load_dataset("image_folder")
@@ -118,6 +121,7 @@ def test_lists_that_cannot_be_one_are_refused(s3, tmp_path):
     refuse("a.txt", "\n#\n", "the list is empty")
     refuse("a.txt", "s3://pictures/a.jpg\nb.jpg\n", r"on disks and on stores.*give one list for each")
     refuse("a.txt", "s3://pictures/a.jpg\ns3://other/b.jpg\n", "several buckets")
+    refuse("a.txt", "a.jpg\nb\0.jpg\n", "a NUL character")
     refuse("a.csv", "file,size\na.jpg,1\n", r"no column 'path' \(columns: file, size\)")
     refuse("a.csv", "", r"no column 'path' \(columns: none\)")
     refuse("a.csv", "path\n" + "x" * 200_000, "the list is no CSV")
@@ -165,3 +169,28 @@ def test_labels_are_found_beside_a_glob_or_list_of_pictures_alone(source, spec, 
     (source.parent / "list/some.txt").write_text(f"{source}/readme.txt\n{source}/images/p00.jpg\n")
     shard_serially(source.parent / "list/some.txt", tmp_path / "out", PrepSettings(), spec)
     assert Shards(tmp_path / "out").has_labels and entries_of(open_storage(tmp_path / "out"))[0] == "images/p00.jpg"
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "parquet"])
+def test_a_long_list_is_read_in_pieces(tmp_path, monkeypatch, kind):
+    """Of Python objects a piece at a time; the rest is bytes in arrays."""
+    monkeypatch.setattr("vice.pipeline.prep.lists._PIECE", 1000)
+    monkeypatch.setattr("vice.pipeline.prep.lists.CHUNK", 1 << 16)
+    paths = [f"s3://bucket/collection/{number * 7919 % 30_000:06}/ü.jpg" for number in range(30_000)]
+    source = write_list(str(tmp_path), f"list.{kind}", paths)
+    read_list(source)  # imports take memory
+    tracemalloc.start()
+    listed = read_list(source)
+    count = sum(len(piece) for piece in listed.relative())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == len(paths) == len(set(listed.paths.to_pylist()))
+    assert listed.root == "s3://bucket/collection" and next(listed.relative())[:2] == ["000000/ü.jpg", "000001/ü.jpg"]
+    assert peak < 8 << 20  # 4 MiB are a piece of the file
+
+
+def test_characters_and_lines_may_lie_across_the_pieces_of_a_file(tmp_path, monkeypatch):
+    write_list(str(tmp_path), "list.txt", ["ü.jpg", "b\u2028.jpg"])
+    data = (tmp_path / "list.txt").read_bytes()
+    monkeypatch.setattr(LocalStorage, "chunks", lambda *_: (bytes([one]) for one in data))
+    assert paths_of(tmp_path / "list.txt") == ["b\u2028.jpg", "ü.jpg"]

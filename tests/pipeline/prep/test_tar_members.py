@@ -1,10 +1,10 @@
 """Every member of a tar becomes an input or a rejection, whatever the archive looks like."""
 
-import io
 import tarfile
 
 import pyarrow.parquet as pq
 import pytest
+from archives import Ranges, write_index, write_tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sharding import blobs, jpeg, shard_serially
@@ -12,25 +12,13 @@ from sharding import blobs, jpeg, shard_serially
 from vice.data_specs.dataset import DatasetSpec, load_dataset
 from vice.data_specs.shard_format import MANIFEST_FILE, REJECTED_FILE, PrepSettings
 from vice.pipeline.prep.inputs import find_inputs
+from vice.pipeline.prep.tar_headers import read_headers
 from vice.pipeline.prep.tar_members import REPEATED_NAME
 from vice.pipeline.prep.verify import verify_shards
+from vice.pipeline.storage.opening import open_storage
 
 PLAIN = load_dataset("image_folder")
 LEFT = DatasetSpec(name="left", title="x", pictures=r"^(?P<id>[^.]+)\.left\.jpg$")
-
-
-def write_tar(path, members, tar_format=tarfile.PAX_FORMAT):
-    """Members are (name, content) or (name, type, target of the link)."""
-    with tarfile.open(path, "w", format=tar_format) as archive:
-        for name, *rest in members:
-            entry = tarfile.TarInfo(name)
-            if len(rest) == 1:
-                entry.size = len(rest[0])
-                archive.addfile(entry, io.BytesIO(rest[0]))
-            else:
-                entry.type, entry.linkname = rest
-                archive.addfile(entry)
-    return path
 
 
 def sharded(tar, out, spec=PLAIN):
@@ -138,3 +126,9 @@ def test_inputs_are_all_members_but_folders_hidden_ones_and_what_describes_a_pic
     inputs = find_inputs(tar, PLAIN) if wanted else []
     found = [inputs[number].path for number in range(len(inputs))]
     assert sorted(found) == [f"x.tar/{path}" for path in wanted]
+    on_disk = []
+    read_headers(open_storage(tar.parent), tar.name, 0, on_disk)
+    assert Ranges(tar).headers() == on_disk
+    write_index(tar)
+    indexed = find_inputs(tar, PLAIN) if wanted else []
+    assert [indexed[number]._replace(indexed=False) for number in range(len(indexed))] == [*inputs]

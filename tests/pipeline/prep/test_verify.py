@@ -5,6 +5,7 @@ import re
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -167,4 +168,16 @@ def test_a_manifest_that_lost_a_row_is_found(copied):
     (copied / MANIFEST_FILE).write_bytes(parquet_bytes(table.slice(0, len(table) - 1)))
     sealed_again(copied)
     with pytest.raises(WorkError, match=r"manifest\.parquet and rejected\.parquet have 35 \+ 4 rows"):
+        verify_shards(copied)
+
+
+@pytest.mark.parametrize("column", ["key", "source"])
+def test_a_key_or_source_twice_is_found(copied, column):
+    table = pq.read_table(copied / MANIFEST_FILE)
+    values = table[column].to_pylist()
+    position = table.schema.get_field_index(column)
+    table = table.set_column(position, table.schema.field(column), pa.array([values[-1], *values[1:]]))
+    (copied / MANIFEST_FILE).write_bytes(parquet_bytes(table))
+    sealed_again(copied)
+    with pytest.raises(WorkError, match="has a key or a source twice"):
         verify_shards(copied)

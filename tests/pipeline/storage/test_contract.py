@@ -31,6 +31,15 @@ def test_files_are_walked_in_the_order_of_their_bytes(filled):
     assert [entry.size for entry in filled.walk()] == [len(path) for path in paths(filled)]
 
 
+def test_a_version_tells_the_size_and_changes_when_the_file_is_written_again(storage):
+    storage.write("a", b"first")
+    before = storage.version("a")
+    storage.write("a", b"other")
+    assert before.size == storage.version("a").size == 5 and before != storage.version("a")
+    with pytest.raises(FileNotFoundError):
+        storage.version("b")
+
+
 def test_odd_names_are_files_like_others(storage):
     for name in ODD_NAMES:
         storage.write(name, name.encode())
