@@ -11,6 +11,7 @@ from PIL import Image
 from sharding import blobs, jpeg, png
 
 from vice.data_specs.dataset import DatasetSpec
+from vice.data_specs.errors import WorkError
 from vice.data_specs.regions import IGNORE, RegionLayer
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.prep.rejection import Rejection
@@ -37,7 +38,7 @@ def put(folder, **files):
 
 
 def make(folder, path="one/a.jpg", settings=SETTINGS):
-    return make_sample(Input(path), "train-00000003", Recipe(LocalStorage(folder), SPEC, settings))
+    return make_sample(Input(path), "train-00000003", Recipe(LocalStorage(folder), SPEC, settings, delays=(0, 0)))
 
 
 def decoded(data):
@@ -143,13 +144,13 @@ def test_a_read_that_fails_once_is_tried_again_and_one_that_always_fails_is_reje
         return chunks(storage, name)
 
     monkeypatch.setattr(LocalStorage, "chunks", failing)
-    monkeypatch.setattr("vice.pipeline.prep.sample._RETRY_DELAYS", (0.0, 0.0))
     always = False
     assert isinstance(make(tmp_path), PreparedSample)
     always, failures = True, [OSError(errno.EIO, "Input/output error")]
     assert make(tmp_path) == Rejection("one/a.jpg", "read", "the file cannot be read (Input/output error)")
     failures = [OSError(errno.ENOSPC, "No space left on device")]
-    with pytest.raises(OSError, match="No space"):
+    where = tmp_path / "one/a.jpg"
+    with pytest.raises(WorkError, match=rf"failed \(No space left on device\): {where}; run the same command again"):
         make(tmp_path)
 
 
