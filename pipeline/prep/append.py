@@ -17,7 +17,7 @@ from vice.pipeline.prep.job import make_shards, reported_in_one_line
 from vice.pipeline.prep.kept_tars import KeptTars
 from vice.pipeline.prep.plan import implementation, plan_of, settings_identity
 from vice.pipeline.prep.rejection import Rejected
-from vice.pipeline.prep.sample import Recipe, read_bytes
+from vice.pipeline.prep.sample import read_bytes
 from vice.pipeline.prep.workspace import refuse_difference
 from vice.pipeline.storage.base import Storage
 from vice.pipeline.storage.opening import open_storage
@@ -142,10 +142,9 @@ def _refuse_other_pictures(inputs: Inputs, present: pa.Array, paths: pa.Array, e
         for row in table.to_pylist()
     }
     other = []
-    recipe = Recipe(inputs.storage, earlier.record.dataset, earlier.record.settings)
     for number in pc.indices_nonzero(present).to_pylist():
         path = paths[number].as_py()
-        if path in stored and _sha256(inputs, number, recipe) != stored[path]:
+        if path in stored and _sha256(inputs, number, earlier) != stored[path]:
             other.append(path)
     if other:
         names = ", ".join(other[:_NAMED]) + (", …" if len(other) > _NAMED else "")
@@ -153,8 +152,8 @@ def _refuse_other_pictures(inputs: Inputs, present: pa.Array, paths: pa.Array, e
         raise InputError(what, where=source, hint="give a folder further up, so that paths differ")
 
 
-def _sha256(inputs: Inputs, number: int, recipe: Recipe) -> str | None:
+def _sha256(inputs: Inputs, number: int, earlier: Earlier) -> str | None:
     try:
-        return hashlib.sha256(read_bytes(inputs[number], recipe)).hexdigest()
+        return hashlib.sha256(read_bytes(inputs[number], inputs.storage, earlier.record.settings)).hexdigest()
     except Rejected:
         return None

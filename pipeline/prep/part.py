@@ -8,7 +8,7 @@ from typing import Any
 from vice.pipeline.prep.plan import KeyedInput
 from vice.pipeline.prep.prefetch import with_files_ahead
 from vice.pipeline.prep.rejection import Rejection
-from vice.pipeline.prep.sample import READ_FAILED, PreparedSample, Recipe, make_sample
+from vice.pipeline.prep.sample import READ_FAILED, Recipe, make_sample
 from vice.pipeline.prep.shard import Part, build_part
 
 _SMALLEST_PART, _LARGEST_PART = 4, 32
@@ -23,18 +23,12 @@ def part_size(num_inputs: int, num_workers: int) -> int:
 def make_part(inputs: list[KeyedInput], recipe: Recipe, make: Callable[..., Any] = make_sample) -> Part:
     """The samples of some inputs, in tar format.
 
-    Once a file could not be read after all tries, the disk is known to be bad: others of the part are tried once.
-
     Raises:
         OSError: none of several inputs could be read: the disk has failed, not a file.
     """
     ahead = with_files_ahead(inputs, recipe) if make is make_sample else ((one, recipe) for one in inputs)
-    results: list[PreparedSample | Rejection] = []
-    failed: list[Rejection] = []
-    for (one, key), with_files in ahead:
-        results.append(make(one, key, with_files._replace(delays=()) if failed else with_files))
-        if isinstance(results[-1], Rejection) and results[-1].reason.endswith(READ_FAILED):
-            failed.append(results[-1])
+    results = [make(one, key, with_files) for (one, key), with_files in ahead]
+    failed = [result for result in results if isinstance(result, Rejection) and result.reason.endswith(READ_FAILED)]
     if len(failed) == len(results) > 1:
         raise OSError(f"none of {len(failed)} files can be read (Input/output error), such as {failed[0].source}")
     return build_part(results)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vice.data_specs.dataset import DatasetSpec, PictureName
-from vice.data_specs.errors import InputError, WorkError, is_interrupt
+from vice.data_specs.errors import InputError, is_interrupt
 from vice.data_specs.fingerprint import canonical_json
 from vice.data_specs.shard_format import DENSITY_MEMBER, LABELS_MEMBER, META_MEMBER, PrepSettings, picture_member
 from vice.pipeline.prep.decoding import decode_labels
@@ -24,7 +24,7 @@ from vice.pipeline.prep.rejection import Rejected, Rejection
 from vice.pipeline.prep.tar_headers import Place
 from vice.pipeline.prep.tar_index import read_indexed
 from vice.pipeline.prep.tars import Input
-from vice.pipeline.storage.base import EndsEarly, Refused, Source
+from vice.pipeline.storage.base import EndsEarly, Source
 
 SAMPLE_VERSION = "2"
 
@@ -41,10 +41,8 @@ _FAULTS_OF_THE_FILE = {
 }
 """What is wrong with an input; any other error of a disk or store is not its fault and stops the work."""
 
-RETRY_DELAYS = (1.0, 4.0, 16.0, 60.0)
-"""Seconds before a read that failed is tried again: a bad sector stays, a glitch passes. Stores have their own."""
-_PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO}
-"""Errors of disks and network file systems that a second try may fix."""
+_RETRY_DELAYS = (1.0, 4.0)
+"""Seconds before a read that failed with an input/output error is tried again: a bad sector stays, a glitch passes."""
 
 _BYTES_PER_PIXEL = 8
 _BYTES_BESIDE_PIXELS = 64 << 20
@@ -60,8 +58,6 @@ class Recipe(NamedTuple):
     """How the dataset names its files and classes."""
     settings: PrepSettings
     """Everything else that decides the bytes."""
-    delays: Sequence[float] = RETRY_DELAYS
-    """Seconds before each further try of a read that failed."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample | Reject
         recipe: what it is made with.
 
     Raises:
-        WorkError: the source's disk or store failed.
+        OSError: the source's disk or store failed.
     """
     try:
         return _make_sample(one, key, recipe)
@@ -99,7 +95,7 @@ def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
     name = spec.picture(one.name)
     if name is None and one.problem is None:
         raise Rejected("name", f"its path fits no picture of dataset '{spec.name}'")
-    data = read_bytes(one, recipe)
+    data = read_bytes(one, recipe.source, settings)
     picture = standardise(data, settings)
     regions = {layer.name: region_map(picture.pixels, layer) for layer in settings.regions}
     labels = _stored_labels(one, name, picture, recipe)
@@ -117,16 +113,16 @@ def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
     return PreparedSample(key, members, row | {"member_bytes": sizes, "has_labels": labels is not None})
 
 
-def read_bytes(one: Input, recipe: Recipe) -> bytes:
+def read_bytes(one: Input, source: Source, settings: PrepSettings) -> bytes:
     """The bytes of an input's picture, by itself or in a tar.
 
     Raises:
         Rejected: it is missing, no file, empty or larger than any picture, or its tar cannot be read.
-        WorkError: the source's disk or store failed.
+        OSError: the source's disk or store failed.
     """
     if one.problem is not None:
         raise Rejected("read", one.problem)
-    return _read(recipe, one, one.name, one.picture, stage="read", what="the file")
+    return _read(source, settings, one, one.name, one.picture, stage="read", what="the file")
 
 
 def _row(
@@ -153,7 +149,7 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
         return None
     if one.tar is not None and one.label is None:
         raise Rejected("labels", "its label map is missing")
-    data = _read(recipe, one, name.label, one.label, stage="labels", what="its label map")
+    data = _read(recipe.source, recipe.settings, one, name.label, one.label, stage="labels", what="its label map")
     values = decode_labels(data, recipe.settings.max_pixels)
     width, height = picture.source_size
     if values.shape != (height, width):
@@ -165,10 +161,11 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
         raise Rejected("labels", error.what) from None
 
 
-def _read(recipe: Recipe, one: Input, name: str, place: Place | None, *, stage: str, what: str) -> bytes:
+def _read(
+    source: Source, settings: PrepSettings, one: Input, name: str, place: Place | None, *, stage: str, what: str
+) -> bytes:
     """Read a file of an input, by itself or in its tar, unless it is larger than any picture."""
-    source = recipe.source
-    limit = recipe.settings.max_pixels * _BYTES_PER_PIXEL + _BYTES_BESIDE_PIXELS
+    limit = settings.max_pixels * _BYTES_PER_PIXEL + _BYTES_BESIDE_PIXELS
 
     def read() -> bytes | None:
         if one.tar is None:
@@ -178,15 +175,13 @@ def _read(recipe: Recipe, one: Input, name: str, place: Place | None, *, stage: 
         return read_indexed(source, one.tar, place, name) if one.indexed else source.read_ranges(one.tar, [place])[0]
 
     try:
-        data = _with_retries(read, recipe.delays)
+        data = _with_retries(read)
     except (FileNotFoundError, EndsEarly) as error:
         told = "is missing" if isinstance(error, FileNotFoundError) else f"breaks off with its tar ({error})"
         raise Rejected(stage, f"{what} {told}") from None
     except OSError as error:
         if error.errno not in _FAULTS_OF_THE_FILE:
-            hint = "run the same command again to resume"
-            what = f"a disk or store failed ({error.strerror or error})"
-            raise WorkError(what, where=source.where(one.tar or name), hint=hint) from None
+            raise
         raise Rejected(stage, f"{what} {_FAULTS_OF_THE_FILE[error.errno]}") from None
     if data is None:
         raise Rejected(stage, f"{what} has more than {limit:,} bytes, more than a picture can have")
@@ -195,13 +190,13 @@ def _read(recipe: Recipe, one: Input, name: str, place: Place | None, *, stage: 
     return data
 
 
-def _with_retries(read: Callable[[], bytes | None], delays: Sequence[float]) -> bytes | None:
-    """What `read` returns, tried again after errors that may pass."""
-    for delay in delays:
+def _with_retries(read: Callable[[], bytes | None]) -> bytes | None:
+    """What `read` returns, tried again after input/output errors."""
+    for delay in _RETRY_DELAYS:
         try:
             return read()
         except OSError as error:
-            if error.errno not in _PASSING and not isinstance(error, Refused):
+            if error.errno != errno.EIO:
                 raise
             time.sleep(delay)
     return read()

@@ -13,10 +13,6 @@ CHUNK = 4 << 20
 """Bytes read at once where a whole file passes by."""
 
 
-class Refused(PermissionError):
-    """A store denies access to one file, though not to others; now and then that passes."""
-
-
 class EndsEarly(OSError):
     """A file ends before a part that was to be read does."""
 

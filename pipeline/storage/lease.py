@@ -33,12 +33,10 @@ class Lease(Hold):
         store: the obstore store of the folder.
         name: of the lease's object.
         told: the folder's address, for messages.
-        patient: the same store, whose requests are tried again for minutes.
     """
 
-    def __init__(self, store: Any, name: str, told: str, *, patient: Any):
-        self._store, self._name, self._told, self._patient = store, name, told, patient
-        self._renewing = threading.Lock()
+    def __init__(self, store: Any, name: str, told: str):
+        self._store, self._name, self._told = store, name, told
         self._token = secrets.token_hex(8)
         self._renewals = 0
         self._version: Any = None
@@ -64,20 +62,8 @@ class Lease(Hold):
                 obstore.delete(self._store, self._name)
 
     def check(self) -> None:
-        """Make sure that no other run took the lease.
-
-        Where the store did not answer for longer than the lease lasts, it is renewed first, for as long as requests are
-        tried again: that succeeds only if nobody has taken it.
-
-        Raises:
-            WorkError: another run took it, or the store does not answer.
-        """
-        if self._is_lost() and not self._lost:
-            try:
-                self._renew(self._patient)
-            except BaseError as error:
-                raise self._unwritable(error) from None
-        if self._lost:
+        """Make sure that no other run took the lease, nor could have."""
+        if self._is_lost():
             hint = "wait until it ends, then run the same command again"
             raise WorkError("the lease was lost: another run may be writing there", where=self._told, hint=hint)
 
@@ -120,22 +106,13 @@ class Lease(Hold):
                 return first
             time.sleep(0.5)
 
-    def _renew(self, store: Any) -> None:
-        """Write the lease again, or note that another run took it."""
-        with self._renewing:
-            try:
-                self._version = self._put(self._version, store)
-            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
-                self._lost = True
-
-    def _put(self, mode: Any, store: Any = None) -> Any:
+    def _put(self, mode: Any) -> Any:
         """Write the lease on a condition; its text changes each time, and so its tag."""
-        store = store or self._store
         self._renewals += 1
         text = f"{self._token} {self._renewals}\n".encode()
         began = time.monotonic()
         try:
-            version = _version(obstore.put(store, self._name, text, mode=mode, use_multipart=False))
+            version = _version(obstore.put(self._store, self._name, text, mode=mode, use_multipart=False))
         except (AlreadyExistsError, PreconditionError):
             # the client may have sent it twice, because the first answer was lost
             version = self._version_of(text)
@@ -154,9 +131,13 @@ class Lease(Hold):
 
     def _keep(self) -> None:
         while not self._ended.wait(RENEW_SECONDS):
-            with contextlib.suppress(BaseError):  # the store did not answer: try again
-                self._renew(self._store)
-            if self._lost:
+            try:
+                self._version = self._put(self._version)
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+                self._lost = True
+            except BaseError:  # the store did not answer; try again while the lease lasts
+                pass
+            if self._is_lost():
                 return
 
     def _taken(self) -> WorkError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import mmap
 import os
@@ -15,22 +14,11 @@ from datetime import timedelta
 from typing import IO, Any
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError
+from obstore.exceptions import BaseError
 from obstore.store import GCSStore, S3Store
 
 from vice.data_specs.errors import InputError
-from vice.pipeline.storage.base import (
-    CHUNK,
-    EnterFolder,
-    Entry,
-    Hold,
-    Refused,
-    Storage,
-    Version,
-    enter_all,
-    is_hidden,
-    whole,
-)
+from vice.pipeline.storage.base import CHUNK, EnterFolder, Entry, Hold, Storage, Version, enter_all, is_hidden, whole
 from vice.pipeline.storage.lease import Lease
 
 _CLIENT = {
@@ -44,9 +32,7 @@ _STORES = {"s3": S3Store, "gs": GCSStore}
 _ADDRESS = re.compile(r"(s3|gs)://([^/]+)(.*)", re.IGNORECASE | re.DOTALL)
 _GAP = 1 << 20
 """Bytes that are read in vain rather than asking twice."""
-PATIENCE, FIRST_PATIENCE = 240.0, 5.0
-"""Seconds in which a request is tried again after throttling, a server's error or a lost connection, with growing
-pauses; the second until the store has answered once, so that a wrong address is known soon."""
+_RETRY = {"max_retries": 6, "retry_timeout": timedelta(minutes=2)}
 
 
 class ObjectStorage(Storage):
@@ -54,60 +40,26 @@ class ObjectStorage(Storage):
 
     Args:
         address: `s3://bucket/prefix` or `gs://bucket/prefix`.
-        patience: seconds in which a request is tried again.
-        answered: whether the store is known to answer.
 
     Raises:
         InputError: the address or what the environment says is not usable.
     """
 
-    def __init__(self, address: str, patience: float = PATIENCE, answered: bool = False):
+    def __init__(self, address: str):
         super().__init__(address.rstrip("/"))
-        self._patience, self._answered = patience, answered
-        self._patient, self._quick = _store(address, patience), _store(address, min(patience, FIRST_PATIENCE))
+        scheme, bucket, prefix = _parts(address)
+        try:
+            # not by the client's own parser, for which `#`, `?` and `%` are a URL's
+            self.store = _STORES[scheme](bucket, prefix=prefix or None, client_options=_CLIENT, retry_config=_RETRY)
+        except (BaseError, ValueError, OSError) as error:
+            raise InputError(f"not an address of an object store ({_short(error)})", where=address) from None
 
     def __reduce__(self):
-        return type(self), (self.address, self._patience, self._answered)
-
-    @property
-    def store(self) -> S3Store | GCSStore:
-        """The client, patient once the store has answered."""
-        return self._patient if self._answered else self._quick
-
-    @contextmanager
-    def _request(self) -> Iterator[None]:
-        """What the store's client raises, as an OSError of one line; whether the store answers is noted."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            self._answered = True
-            raise FileNotFoundError(_short(error)) from None
-        except PermissionDeniedError as error:
-            self._answered = True
-            raise _Denied(_short(error)) from None
-        except BaseError as error:
-            raise OSError(_short(error)) from None
-        self._answered = True
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """The same, where a file is read: tells whether the store denies this file or everything.
-
-        Raises:
-            Refused: the store lists its files, but denies this one.
-            OSError: the store denies access.
-        """
-        try:
-            with self._request():
-                yield
-        except _Denied as denied:
-            with self._request():
-                next(iter(obstore.list(self.store, chunk_size=1)), None)
-            raise Refused(errno.EACCES, str(denied)) from None
+        return type(self), (self.address,)
 
     def walk(self, *, hidden: bool = False, enter: EnterFolder = enter_all) -> Iterator[Entry]:
         """Every object below the prefix, as the store lists them: in the order of their keys' bytes."""
-        with self._request():
+        with _as_os_error():
             for entry in _without_markers(self._list()):
                 if hidden or not is_hidden(entry.path):
                     yield entry
@@ -120,7 +72,7 @@ class ObjectStorage(Storage):
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
         try:
-            with self._request():
+            with _as_os_error():
                 obstore.head(self.store, name)
         except FileNotFoundError:
             return False
@@ -128,7 +80,7 @@ class ObjectStorage(Storage):
 
     def version(self, name: str) -> Version:
         """Size and entity tag."""
-        with self._request():
+        with _as_os_error():
             meta = obstore.head(self.store, name)
         return Version(meta["size"], meta["e_tag"] or meta["last_modified"].isoformat())
 
@@ -145,28 +97,28 @@ class ObjectStorage(Storage):
     def _span(self, name: str, start: int, end: int) -> bytes:
         """Bytes of an object from start to end, fewer where it ends before."""
         try:
-            with self._reading():
+            with _as_os_error():
                 # not the client's `get_ranges`, which panics where the object ends between two of them
                 return bytes(obstore.get_range(self.store, name, start=start, end=end))
-        except (FileNotFoundError, Refused):
+        except FileNotFoundError:
             raise
         except OSError:
             # a range that begins behind the end is an error of the request, not a short answer
-            with self._request():
-                if start < obstore.head(self._quick, name)["size"]:
+            with _as_os_error():
+                if start < obstore.head(self.store, name)["size"]:
                     raise
             return b""
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """A whole object, in pieces."""
-        with self._reading():
+        with _as_os_error():
             for chunk in obstore.get(self.store, name).stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """An object to be read in any order, a request per buffer."""
-        with self._request():
+        with _as_os_error():
             size = obstore.head(self.store, name)["size"]
         yield io.BufferedReader(_ObjectFile(self, name, size), 1 << 16)
 
@@ -177,7 +129,7 @@ class ObjectStorage(Storage):
             yield file
             file.flush()
             size = file.tell()
-            with self._request():
+            with _as_os_error():
                 if size == 0:
                     obstore.put(self.store, name, b"", use_multipart=False)
                     return
@@ -188,20 +140,20 @@ class ObjectStorage(Storage):
     def delete(self, name: str) -> None:
         """Remove an object, if it is there."""
         try:
-            with self._request():
+            with _as_os_error():
                 obstore.delete(self.store, name)
         except FileNotFoundError:
             pass
 
     def delete_folder(self, name: str) -> None:
         """Remove all objects below `name`."""
-        with self._request():
+        with _as_os_error():
             for batch in obstore.list(self.store, prefix=name, chunk_size=1000):
                 obstore.delete(self.store, [meta["path"] for meta in batch])
 
     def hold(self, name: str) -> Hold:
         """A lease by conditional puts, which expires unless it is renewed."""
-        return Lease(self._quick, name, self.address, patient=self._patient)
+        return Lease(self.store, name, self.address)
 
 
 class _ObjectFile(io.RawIOBase):
@@ -264,25 +216,15 @@ def _without_markers(entries: Iterator[Entry]) -> Iterator[Entry]:
         yield before
 
 
-class _Denied(OSError):
-    """The store denied a request."""
-
-
-def _store(address: str, patience: float) -> S3Store | GCSStore:
-    """The client of a bucket and prefix, whose requests are tried again for so many seconds."""
-    scheme, bucket, prefix = _parts(address)
-    pauses = {
-        "init_backoff": timedelta(seconds=min(0.2, patience / 50)),
-        "max_backoff": timedelta(seconds=min(20, patience / 6)),
-        # drawn between the first pause and this multiple of the last one
-        "base": 3,
-    }
-    retries = {"backoff": pauses, "max_retries": 10_000, "retry_timeout": timedelta(seconds=patience)}
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """What the store's client raises, as an OSError of one line."""
     try:
-        # not by the client's own parser, for which `#`, `?` and `%` are a URL's
-        return _STORES[scheme](bucket, prefix=prefix or None, client_options=_CLIENT, retry_config=retries)
-    except (BaseError, ValueError, OSError) as error:
-        raise InputError(f"not an address of an object store ({_short(error)})", where=address) from None
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(_short(error)) from None
+    except BaseError as error:
+        raise OSError(_short(error)) from None
 
 
 def _short(error: Any) -> str:

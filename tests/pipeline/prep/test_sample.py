@@ -11,7 +11,6 @@ from PIL import Image
 from sharding import blobs, jpeg, png
 
 from vice.data_specs.dataset import DatasetSpec
-from vice.data_specs.errors import WorkError
 from vice.data_specs.regions import IGNORE, RegionLayer
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.prep.rejection import Rejection
@@ -38,7 +37,7 @@ def put(folder, **files):
 
 
 def make(folder, path="one/a.jpg", settings=SETTINGS):
-    return make_sample(Input(path), "train-00000003", Recipe(LocalStorage(folder), SPEC, settings, delays=(0, 0)))
+    return make_sample(Input(path), "train-00000003", Recipe(LocalStorage(folder), SPEC, settings))
 
 
 def decoded(data):
@@ -144,13 +143,13 @@ def test_a_read_that_fails_once_is_tried_again_and_one_that_always_fails_is_reje
         return chunks(storage, name)
 
     monkeypatch.setattr(LocalStorage, "chunks", failing)
+    monkeypatch.setattr("vice.pipeline.prep.sample._RETRY_DELAYS", (0.0, 0.0))
     always = False
     assert isinstance(make(tmp_path), PreparedSample)
     always, failures = True, [OSError(errno.EIO, "Input/output error")]
     assert make(tmp_path) == Rejection("one/a.jpg", "read", "the file cannot be read (Input/output error)")
     failures = [OSError(errno.ENOSPC, "No space left on device")]
-    where = tmp_path / "one/a.jpg"
-    with pytest.raises(WorkError, match=rf"failed \(No space left on device\): {where}; run the same command again"):
+    with pytest.raises(OSError, match="No space"):
         make(tmp_path)
 
 
