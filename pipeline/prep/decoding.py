@@ -42,11 +42,18 @@ def decode_rgb(data: bytes, *, turn: bool = True) -> tuple[np.ndarray | None, bo
     return pixels, _JPEG_WARNING.search(messages) is None
 
 
-def decode_strictly(data: bytes, header: Header, max_pixels: int) -> np.ndarray:
+def decode_strictly(data: bytes, header: Header, max_pixels: int, *, reduction: int = 1) -> np.ndarray:
     """Decode any picture whole, without following its orientation.
 
     Grey, palette and CMYK pictures become RGB, 16 bits are scaled to 8, what is transparent is laid over white, of an
     animation the first frame is taken.
+
+    Args:
+        data: the encoded picture.
+        header: its header.
+        max_pixels: larger pictures are refused.
+        reduction: 2, 4 or 8 decodes a JPEG at that fraction of its width and height, both of which it must divide;
+            other formats are decoded at their full size.
 
     Returns:
         uint8 [h, w, 3], RGB.
@@ -55,7 +62,11 @@ def decode_strictly(data: bytes, header: Header, max_pixels: int) -> np.ndarray:
         Rejected: it ends early, is corrupt, or has pixels that are no 8 or 16 bit integers.
     """
     with opened(data, max_pixels) as image:
+        size = header.width, header.height
         try:
+            if reduction > 1 and image.format in ("JPEG", "MPO"):
+                size = header.width // reduction, header.height // reduction
+                image.draft(None, size)
             image.load()
             turned = header.orientation if image.format == "TIFF" else 1  # Pillow and OpenCV turn TIFF, and only TIFF
             pixels = None if _has_16_bit_colours(image, data) else _rgb_of(image)
@@ -66,7 +77,7 @@ def decode_strictly(data: bytes, header: Header, max_pixels: int) -> np.ndarray:
     if pixels is None:
         pixels = _rgb_of_16_bits(data)
     pixels = turn_back(pixels, turned)
-    if pixels.shape[:2] != (header.height, header.width):
+    if pixels.shape[1::-1] != size:
         raise Rejected("picture", "its header and its pixels differ in size")
     return pixels
 

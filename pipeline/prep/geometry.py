@@ -47,8 +47,19 @@ class Geometry:
         """Whether the stored picture is the source picture, pixel by pixel."""
         return self.orientation == 1 and self.upright == self.resized == self.crop[2:]
 
+    @property
+    def reduction(self) -> int:
+        """Largest of 8, 4, 2 and 1 by which a JPEG decoder may reduce the picture without a visible change.
+
+        It divides both sides, so that nothing moves against the labels, and leaves twice the final size.
+        """
+        for by in (8, 4, 2):
+            if all(old % by == 0 and old // by >= 2 * new for old, new in zip(self.upright, self.resized, strict=True)):
+                return by
+        return 1
+
     def picture(self, pixels: np.ndarray) -> np.ndarray:
-        """Apply to uint8 [h, w, 3] as in the file; area averaging where made smaller."""
+        """Apply to uint8 [h, w, 3] as in the file or reduced; area averaging where made smaller."""
         pixels = np.ascontiguousarray(_TURNS[self.orientation](pixels))
         if self.resized != self.upright:
             pixels = cv2.resize(pixels, dsize=self.resized, interpolation=cv2.INTER_AREA)

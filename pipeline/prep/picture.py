@@ -13,7 +13,8 @@ from vice.pipeline.prep.geometry import Geometry, plan_geometry
 from vice.pipeline.prep.headers import Header, read_header
 from vice.pipeline.prep.rejection import Rejected
 
-PICTURE_VERSION = "3"
+_PICTURE_VERSION = "3"
+_REDUCED_VERSION = "reduced JPEG 1"
 
 MIN_SIDE = 32
 """Pictures whose shorter side is smaller, in pixels once standardised, are refused."""
@@ -47,6 +48,11 @@ class StandardPicture:
     """Whether `data` is the source file itself."""
 
 
+def picture_version(settings: PrepSettings) -> str:
+    """Version of what makes the stored picture's bytes under these settings."""
+    return _PICTURE_VERSION if settings.short_side is None else f"{_PICTURE_VERSION}, {_REDUCED_VERSION}"
+
+
 def standardise(data: bytes, settings: PrepSettings) -> StandardPicture:
     """Decode, turn upright, resize and crop a picture, and encode it anew unless its own bytes will do.
 
@@ -65,7 +71,9 @@ def standardise(data: bytes, settings: PrepSettings) -> StandardPicture:
     stored, pixels = data, _original_pixels(data, header, geometry, settings)
     kept = pixels is not None
     if pixels is None:
-        stored = _encode(geometry.picture(decode_strictly(data, header, settings.max_pixels)), settings)
+        reduction = 1 if settings.short_side is None else geometry.reduction
+        whole = decode_strictly(data, header, settings.max_pixels, reduction=reduction)
+        stored = _encode(geometry.picture(whole), settings)
         pixels, _ = decode_rgb(stored)
     return StandardPicture(stored, pixels, geometry, (header.width, header.height), kept)
 

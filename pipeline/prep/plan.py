@@ -18,7 +18,7 @@ from vice.data_specs.shard_format import PrepSettings, shard_name
 from vice.pipeline.prep.density import DENSITY_VERSION
 from vice.pipeline.prep.inputs import ORDER_VERSION, Inputs, find_inputs, shuffled
 from vice.pipeline.prep.kept_tars import KeptTars
-from vice.pipeline.prep.picture import PICTURE_VERSION
+from vice.pipeline.prep.picture import picture_version
 from vice.pipeline.prep.regions import REGIONS_VERSION
 from vice.pipeline.prep.sample import SAMPLE_VERSION, Recipe
 from vice.pipeline.prep.tars import Input
@@ -129,7 +129,8 @@ def plan_of(source: str, inputs: Inputs, settings: PrepSettings, spec: DatasetSp
 
 def implementation(settings: PrepSettings) -> dict[str, str]:
     """Versions of whatever makes bytes: libraries and our own steps."""
-    ours = {"order": ORDER_VERSION, "sample": SAMPLE_VERSION, "picture": PICTURE_VERSION, "density": DENSITY_VERSION}
+    ours = {"order": ORDER_VERSION, "sample": SAMPLE_VERSION, "density": DENSITY_VERSION}
+    ours["picture"] = picture_version(settings)
     layers = {f"layer {layer.name}": REGIONS_VERSION for layer in settings.regions}
     libraries = {
         "numpy": np.__version__,

@@ -62,6 +62,40 @@ def test_no_cell_is_ever_empty(stride):
     assert density_map(half, stride).min() >= 1
 
 
+def earlier_density_map(picture, stride):
+    """The formula of the first version: Canny of the picture, and means by NumPy."""
+    blurred = cv2.GaussianBlur(picture, ksize=(3, 3), sigmaX=0)
+    edges = cv2.Canny(blurred, threshold1=10, threshold2=50, L2gradient=True)
+    wide = cv2.dilate(edges, kernel=np.ones((3, 3), np.uint8))
+    smooth = cv2.GaussianBlur(wide, ksize=(3, 3), sigmaX=0).astype(np.int64)
+    rows, columns = (np.arange(0, length, stride) for length in smooth.shape)
+    sums = np.add.reduceat(np.add.reduceat(smooth, rows, axis=0), columns, axis=1)
+    heights, widths = np.diff(np.append(rows, len(smooth))), np.diff(np.append(columns, smooth.shape[1]))
+    density = sums / np.outer(heights, widths) / 255 + 0.005
+    return np.clip(np.round(density * 255), 1, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("stride", [1, 3, 4, 64])
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (2, 3), (32, 32), (33, 31), (67, 64), (129, 65)])
+def test_every_bit_is_as_before(size, stride):
+    """Noise has channels of equal gradients in other directions; few values give many of them."""
+    random = np.random.Generator(np.random.Philox(key=size[0] * 1000 + size[1]))
+    grey = random.integers(0, 256, size, np.uint8)
+    pictures = [random.integers(0, high, (*size, 3), np.uint8) for high in (2, 9, 40, 256)]
+    pictures += [np.dstack([grey] * 3), blobs(size[1], size[0], 5)]
+    for picture in pictures:
+        assert np.array_equal(density_map(picture, stride), earlier_density_map(picture, stride))
+
+
+@pytest.mark.photographs
+def test_every_bit_of_photographs_is_as_before():
+    for path in sorted(photographs("bsds500", "train", "images").iterdir())[:4]:
+        for flags in (cv2.IMREAD_COLOR_RGB, cv2.IMREAD_GRAYSCALE):
+            picture = cv2.imread(str(path), flags)
+            picture = np.dstack([picture] * 3) if picture.ndim == 2 else picture
+            assert np.array_equal(density_map(picture, 4), earlier_density_map(picture, 4))
+
+
 @pytest.mark.photographs
 @pytest.mark.parametrize("stride", [1, 4, 7])
 def test_a_photograph_has_the_authors_values(stride):

@@ -13,8 +13,9 @@ from sharding import blobs, jpeg, png
 
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.prep.decoding import decode_labels
+from vice.pipeline.prep.geometry import plan_geometry
 from vice.pipeline.prep.jpeg import is_plain_jpeg
-from vice.pipeline.prep.picture import standardise
+from vice.pipeline.prep.picture import picture_version, standardise
 from vice.pipeline.prep.rejection import Rejected
 
 JPEG = PrepSettings()
@@ -29,9 +30,13 @@ def encoded(pixels, form="PNG", mode=None, **options):
 
 
 def turned(pixels, orientation, form="PNG"):
+    return encoded(pixels, form, exif=exif_of(orientation))
+
+
+def exif_of(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return encoded(pixels, form, exif=exif)
+    return exif
 
 
 def seen_by_readers(data):
@@ -151,6 +156,47 @@ class TestPixels:
     def test_palette_and_grey_become_rgb(self, mode):
         data = encoded(blobs(80, 60, 0), mode=mode)
         assert np.array_equal(standardise(data, PNG).pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+class TestReducedJpegs:
+    """A JPEG of four times the size is decoded at half of it, and so on, where --short-side makes it small anyway."""
+
+    @pytest.mark.parametrize(
+        ("size", "short_side", "reduction"),
+        [
+            ((384, 256), 32, 4),
+            ((640, 512), 32, 8),
+            ((640, 512), 33, 4),
+            ((384, 256), 64, 2),
+            ((384, 256), 65, 1),
+            ((386, 256), 32, 2),
+            ((387, 256), 32, 1),
+        ],
+    )
+    def test_it_keeps_twice_the_size_and_whole_pixels(self, size, short_side, reduction):
+        assert plan_geometry(*size, 6, PrepSettings(short_side=short_side)).reduction == reduction
+
+    @pytest.mark.parametrize("options", [{}, {"mode": "CMYK"}, {"mode": "L"}, {"progressive": True}])
+    @pytest.mark.parametrize("orientation", [1, 6, 7])
+    def test_it_looks_as_from_the_whole_picture(self, orientation, options):
+        pixels = cv2.resize(blobs(64, 40, 0), (512, 320), interpolation=cv2.INTER_CUBIC)
+        data = encoded(pixels, "JPEG", quality=95, exif=exif_of(orientation), **options)
+        settings = PrepSettings(short_side=40, picture="png")
+        picture = standardise(data, settings)
+        whole = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        expected = picture.geometry.picture(whole)
+        error = np.abs(picture.pixels.astype(int) - expected)
+        assert picture.geometry.reduction == 4 and 0 < error.mean() < 0.5 and error.max() <= 4
+        smaller_by_max_side = standardise(data, PrepSettings(max_side=64, picture="png")).pixels
+        assert np.array_equal(smaller_by_max_side, expected)
+
+    def test_it_must_be_whole(self):
+        data = encoded(blobs(512, 320, 0), "JPEG")
+        with pytest.raises(Rejected, match="cannot be decoded whole"):
+            standardise(data[:-900], PrepSettings(short_side=40))
+
+    def test_only_shards_with_short_side_have_another_version(self):
+        assert picture_version(PrepSettings()) == "3" != picture_version(PrepSettings(short_side=40))
 
 
 class TestRefusals:
