@@ -67,7 +67,7 @@ def read_list(source: str) -> PathList:
         chunks.append(pa.array([os.fsencode(_plain(path)) for path in whole], pa.large_binary()))
     if not chunks:
         raise InputError("the list is empty", where=source, hint="put a path on each line, or in the column 'path'")
-    return _rooted(_sorted_once(pa.concat_arrays(chunks)), own, schemes.pop(), source)
+    return _rooted(_sorted_once(chunks), own, schemes.pop(), source)
 
 
 def _plain(path: str) -> str:
@@ -76,12 +76,20 @@ def _plain(path: str) -> str:
     return posixpath.normpath(path[len(f"{scheme}://") :] if scheme else path).replace("//", "/")
 
 
-def _sorted_once(paths: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
-    if len(paths) > 1 and not pc.all(pc.less(paths[:-1], paths[1:])).as_py():
+def _sorted_once(chunks: list[pa.Array]) -> pa.LargeBinaryArray:
+    """The paths of all chunks, which are emptied: at most two copies are in memory."""
+    paths = pa.concat_arrays(chunks)
+    chunks.clear()
+    if not _increase(paths):
         paths = paths.take(pc.sort_indices(paths))
-        is_new = pa.concat_arrays([pa.array([True]), pc.not_equal(paths[1:], paths[:-1])])
-        paths = paths.filter(is_new)
+        if not _increase(paths):
+            is_new = pa.concat_arrays([pa.array([True]), pc.not_equal(paths[1:], paths[:-1])])
+            paths = paths.filter(is_new)
     return paths
+
+
+def _increase(paths: pa.LargeBinaryArray) -> bool:
+    return len(paths) < 2 or pc.all(pc.less(paths[:-1], paths[1:])).as_py()
 
 
 def _rooted(paths: pa.LargeBinaryArray, own: str, scheme: str | None, source: str) -> PathList:
