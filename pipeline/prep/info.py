@@ -10,11 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from vice.data_specs.command_line import command
 from vice.data_specs.shard_format import REJECTED_FILE
-from vice.pipeline.prep.tables import commonest_reasons
+from vice.pipeline.prep.tables import commonest_reasons, read_rejected
 from vice.pipeline.shards import Shards
 
 _NUM_REASONS = 5
@@ -98,7 +97,7 @@ def _grouped(table: pa.Table, how: dict[str, str]) -> pa.Table:
 
 def _rejected(shards: Shards) -> pa.Table:
     with shards.storage.open(REJECTED_FILE) as file:
-        return pq.read_table(file, columns=["stage", "reason"])
+        return read_rejected(file)
 
 
 def facts_json(out: str | Path) -> str:

@@ -13,6 +13,8 @@ from vice.pipeline.prep.rejection import Rejection
 from vice.pipeline.prep.sample import PreparedSample, Recipe, make_sample
 from vice.pipeline.prep.tars import Input
 
+KILLED_DECODER = "killed-decoder"
+
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
 """Signals by which a process ends through what it does; a kill from outside (SIGKILL, SIGTERM) is not the input's."""
 
@@ -29,7 +31,9 @@ def make_sample_apart(one: Input, key: str, recipe: Recipe) -> PreparedSample | 
     done = subprocess.run(command, input=call, capture_output=True, check=False)
     if -done.returncode in _CRASHES:
         told = signal.Signals(-done.returncode).name
-        return Rejection(printable(one.path), "picture", f"crashes the program that decodes it ({told})")
+        return Rejection(
+            printable(one.path), "picture", f"crashes the program that decodes it ({told})", KILLED_DECODER
+        )
     if done.returncode != 0:
         told = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise WorkError(f"a process ended with {done.returncode} {''.join(told)}", where=printable(one.path))

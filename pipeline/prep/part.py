@@ -7,11 +7,14 @@ from typing import Any
 
 from vice.pipeline.prep.plan import KeyedInput
 from vice.pipeline.prep.rejection import Rejection
-from vice.pipeline.prep.sample import READ_FAILED, Recipe, make_sample
+from vice.pipeline.prep.sample import UNREADABLE, PreparedSample, Recipe, make_sample
 from vice.pipeline.prep.shard import Part, build_part
 
 _SMALLEST_PART, _LARGEST_PART = 4, 32
 """Inputs per task: small jobs in small parts, so that all workers end together; large ones with few tasks."""
+
+_NUM_UNREADABLE = 4
+"""If the first N inputs of a part are all unreadable, the disk or store has failed."""
 
 
 def part_size(num_inputs: int, num_workers: int) -> int:
@@ -23,10 +26,16 @@ def make_part(inputs: list[KeyedInput], recipe: Recipe, make: Callable[..., Any]
     """The samples of some inputs, in tar format.
 
     Raises:
-        OSError: none of several inputs could be read: the disk has failed, not a file.
+        OSError: none of the first inputs could be read: the disk or store has failed, not a file.
     """
-    results = [make(one, key, recipe) for one, key in inputs]
-    failed = [result for result in results if isinstance(result, Rejection) and result.reason.endswith(READ_FAILED)]
-    if len(failed) == len(results) > 1:
-        raise OSError(f"none of {len(failed)} files can be read (Input/output error), such as {failed[0].source}")
+    results = []
+    for one, key in inputs:
+        results.append(make(one, key, recipe))
+        if len(results) == min(_NUM_UNREADABLE, len(inputs)) > 1 and all(map(_is_unreadable, results)):
+            first = results[0]
+            raise OSError(f"none of {len(results)} files can be read, such as {first.source}: {first.reason}")
     return build_part(results)
+
+
+def _is_unreadable(result: PreparedSample | Rejection) -> bool:
+    return isinstance(result, Rejection) and result.code == UNREADABLE
