@@ -62,8 +62,11 @@ REJECTED_SCHEMA = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("stage", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
+        pa.field("code", pa.string(), nullable=False),
     ]
 )
+"""A row per input left out: on which step, why in words, and the kind of reason (`too-small`). Folders written before
+codes were introduced lack the last column."""
 
 
 class PrepSettings(StrictModel):

@@ -15,7 +15,7 @@ from vice.pipeline.prep.geometry import plan_geometry
 from vice.pipeline.prep.headers import read_header
 from vice.pipeline.prep.inputs import find_inputs, printable
 from vice.pipeline.prep.rejection import Rejected
-from vice.pipeline.prep.sample import read_bytes
+from vice.pipeline.prep.sample import Recipe, read_bytes
 from vice.pipeline.prep.tar_members import REPEATED_NAME
 from vice.pipeline.shards import Shards
 from vice.pipeline.storage.opening import open_storage
@@ -92,8 +92,10 @@ class _OfShards:
 
 class _OfFiles:
     def __init__(self, source: str, short_side: int | None):
-        self._inputs, self._short_side = find_inputs(source, load_dataset("image_folder")), short_side
+        plain = load_dataset("image_folder")
+        self._inputs, self._short_side = find_inputs(source, plain), short_side
         self._settings = PrepSettings(max_side=MAX_SIDE)
+        self._recipe = Recipe(self._inputs.storage, plain, self._settings)
         self.fingerprint = self._inputs.fingerprint
 
     def __len__(self) -> int:
@@ -108,7 +110,7 @@ class _OfFiles:
 
     def read(self, number: int) -> Picture:
         try:
-            pixels = self._decoded(read_bytes(self._inputs[number], self._inputs.storage, self._settings))
+            pixels = self._decoded(read_bytes(self._inputs[number], self._recipe))
         except Rejected as rejected:
             return Picture(self.key(number), None, rejected.reason)
         return Picture(self.key(number), resized(pixels, self._short_side))

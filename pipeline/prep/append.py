@@ -17,7 +17,7 @@ from vice.pipeline.prep.job import make_shards, reported_in_one_line
 from vice.pipeline.prep.kept_tars import KeptTars
 from vice.pipeline.prep.plan import implementation, plan_of, settings_identity
 from vice.pipeline.prep.rejection import Rejected
-from vice.pipeline.prep.sample import read_bytes
+from vice.pipeline.prep.sample import Recipe, read_bytes
 from vice.pipeline.prep.workspace import refuse_difference
 from vice.pipeline.storage.base import Storage
 from vice.pipeline.storage.opening import open_storage
@@ -154,6 +154,7 @@ def _refuse_other_pictures(inputs: Inputs, present: pa.Array, paths: pa.Array, e
 
 def _sha256(inputs: Inputs, number: int, earlier: Earlier) -> str | None:
     try:
-        return hashlib.sha256(read_bytes(inputs[number], inputs.storage, earlier.record.settings)).hexdigest()
+        recipe = Recipe(inputs.storage, earlier.record.dataset, earlier.record.settings)
+        return hashlib.sha256(read_bytes(inputs[number], recipe)).hexdigest()
     except Rejected:
         return None

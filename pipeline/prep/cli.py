@@ -41,6 +41,12 @@ Source = Annotated[str, typer.Argument(metavar="SOURCE", help=_SOURCE_HELP, show
 Out = Annotated[
     str, typer.Argument(metavar="OUT", help="Folder of shards; on a disk, s3:// or gs://.", show_default=False)
 ]
+MaxRejected = Annotated[
+    float,
+    typer.Option(
+        metavar="SHARE", min=0, max=1, help="Exit with code 1 if a larger share of the inputs was rejected, 0 to 1."
+    ),
+]
 
 
 @app.command(epilog="Example: vice-prep shard photos/train shards/train --dataset camvid --regions slic:20 --workers 8")
@@ -79,6 +85,7 @@ def shard(
             "--retry-rejected", help="Try the rejected inputs of a complete OUT again; new shards hold the good ones."
         ),
     ] = False,
+    max_rejected: MaxRejected = 1.0,
     workers: Workers = None,
     ray_address: RayAddress = None,
 ) -> None:
@@ -102,7 +109,7 @@ def shard(
     )
     spec = load_dataset(dataset)
 
-    from vice.pipeline.prep.info import summary
+    from vice.pipeline.prep.info import refuse_rejections, summary
     from vice.pipeline.prep.job import shard_dataset
 
     outcome = shard_dataset(source, out, settings, spec, workers=workers, ray_address=ray_address)
@@ -112,16 +119,24 @@ def shard(
 
         print(retry_rejected(source, out, workers=workers, ray_address=ray_address).headline)
     print(summary(out))
+    refuse_rejections(out, max_rejected)
 
 
 @app.command(epilog="Example: vice-prep append photos/train shards/train --workers 8")
-def append(source: Source, out: Out, workers: Workers = None, ray_address: RayAddress = None) -> None:
+def append(
+    source: Source,
+    out: Out,
+    max_rejected: MaxRejected = 1.0,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
+) -> None:
     """Add new pictures to a complete OUT, as new shards with the same settings; existing files stay as they are."""
     from vice.pipeline.prep.append import append as append_inputs
-    from vice.pipeline.prep.info import summary
+    from vice.pipeline.prep.info import refuse_rejections, summary
 
     print(append_inputs(source, out, workers=workers, ray_address=ray_address).headline)
     print(summary(out))
+    refuse_rejections(out, max_rejected)
 
 
 @app.command(epilog="Example: vice-prep verify shards/train --deep")

@@ -18,6 +18,7 @@ from vice.data_specs.shard_format import (
 )
 from vice.pipeline.dataset_record import read_dataset_record
 from vice.pipeline.prep.shard import WORK_FOLDER
+from vice.pipeline.prep.tables import read_rejected
 from vice.pipeline.storage.base import Storage
 
 _FOLDER = f"{WORK_FOLDER}/earlier"
@@ -87,7 +88,7 @@ class Earlier:
     def rejected(self) -> pa.Table:
         """The list of rejected inputs."""
         with self._open(REJECTED_FILE) as file:
-            return pq.read_table(file)
+            return read_rejected(file)
 
     def stored_sources(self) -> pa.Array:
         """large_string: sources of all samples."""

@@ -105,12 +105,13 @@ def opened(data: bytes, max_pixels: int, *, stage: str = "picture") -> Iterator[
             try:
                 image = Image.open(BytesIO(data), formats=_FORMATS)
             except Image.DecompressionBombError:
-                raise Rejected(stage, f"its header claims more than {max_pixels:,} pixels") from None
+                raise Rejected(stage, f"its header claims more than {max_pixels:,} pixels", "too-large") from None
             except Exception:  # a hostile header may make the parser raise anything
                 raise Rejected(stage, _unknown(data, stage)) from None
             with image:
                 if image.width * image.height > max_pixels:
-                    raise Rejected(stage, f"{image.width} × {image.height} is more than {max_pixels:,} pixels")
+                    size = f"{image.width} × {image.height}"
+                    raise Rejected(stage, f"{size} is more than {max_pixels:,} pixels", "too-large")
                 _refuse_lying_header(image, data, max_pixels, stage)
                 yield image
         finally:
@@ -154,7 +155,7 @@ def _refuse_lying_header(image: Image.Image, data: bytes, max_pixels: int, stage
             raise Rejected(stage, "its first picture is a thumbnail, as in cameras' raw files")
         tile_width, tile_height = (_number(image.tag_v2.get(tag)) for tag in _TIFF_TILE)
         if tile_width * tile_height > max_pixels:
-            raise Rejected(stage, f"its header claims tiles of more than {max_pixels:,} pixels")
+            raise Rejected(stage, f"its header claims tiles of more than {max_pixels:,} pixels", "too-large")
     if image.format == "JPEG2000":
         at = data.find(b"\xff\x4f\xff\x51") + 8
         right, bottom, left, top = (int.from_bytes(data[at + i : at + i + 4], "big") for i in range(0, 16, 4))

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from vice.data_specs.command_line import command
+from vice.data_specs.errors import WorkError
 from vice.data_specs.shard_format import REJECTED_FILE
-from vice.pipeline.prep.tables import commonest_reasons
+from vice.pipeline.prep.tables import commonest_reasons, read_rejected
 from vice.pipeline.shards import Shards
 
 _NUM_REASONS = 5
@@ -98,7 +98,28 @@ def _grouped(table: pa.Table, how: dict[str, str]) -> pa.Table:
 
 def _rejected(shards: Shards) -> pa.Table:
     with shards.storage.open(REJECTED_FILE) as file:
-        return pq.read_table(file, columns=["stage", "reason"])
+        return read_rejected(file)
+
+
+def refuse_rejections(out: str | Path, max_rejected: float) -> None:
+    """Refuse an OUT of which too many inputs were rejected; it stays complete.
+
+    Args:
+        out: a complete folder of shards.
+        max_rejected: largest share of the inputs that may be rejected, 0 to 1.
+
+    Raises:
+        WorkError: it is larger; names the share, the most frequent reasons and the list of rejections.
+    """
+    shards = Shards(out)
+    record = shards.record
+    if record.num_rejected <= max_rejected * record.num_inputs:
+        return
+    share = f"{record.num_rejected:,} of {record.num_inputs:,} inputs ({record.num_rejected / record.num_inputs:.2%})"
+    reasons = "; ".join(commonest_reasons(_rejected(shards), limit=_NUM_REASONS))
+    what = f"{share} were rejected, more than --max-rejected {max_rejected:g} ({reasons})"
+    hint = "the shards are complete; mend the inputs and use --retry-rejected, or allow a larger share"
+    raise WorkError(what, where=shards.storage.where(REJECTED_FILE), hint=hint)
 
 
 def facts_json(out: str | Path) -> str:

@@ -65,9 +65,9 @@ def standardise(data: bytes, settings: PrepSettings) -> StandardPicture:
     header = read_header(data, settings.max_pixels)
     geometry = plan_geometry(header.width, header.height, header.orientation, settings)
     if min(geometry.crop[2:]) < MIN_SIDE:
-        raise Rejected("picture", _too_small(geometry))
+        raise Rejected("picture", _too_small(geometry), "too-small")
     if max(geometry.crop[2:]) > MAX_SIDE or geometry.crop[2] * geometry.crop[3] > MAX_STORED_PIXELS:
-        raise Rejected("picture", "too large to be stored: choose a smaller max_side")
+        raise Rejected("picture", "too large to be stored: choose a smaller max_side", "too-large")
     stored, pixels = data, _original_pixels(data, header, geometry, settings)
     kept = pixels is not None
     if pixels is None:

@@ -14,6 +14,9 @@ import ray
 
 from vice.data_specs.errors import WorkError
 
+CRASH_RETRIES = 3
+"""How often Ray runs a task again whose process or node died. What a task raises is never retried."""
+
 _CONNECT_SECONDS = 10
 """Time that a cluster has to answer; Ray itself would try for two minutes."""
 
@@ -31,6 +34,8 @@ def ray_session(workers: int | None, address: str | None) -> Iterator[int]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # by default Ray repeats for ever what is killed because it takes all memory; the driver's setting counts
+    os.environ.setdefault("RAY_task_oom_retries", str(CRASH_RETRIES))
     try:
         with _keeping_sigterm():
             num_workers = _start(workers) if address is None else _join(workers, address)

@@ -88,9 +88,8 @@ def regions_asked(width: int, height: int, layer: RegionLayer) -> int:
     asked = max(1, math.ceil(pixels / layer.size**2 - 0.4))
     if asked > MAX_REGIONS_STORED:
         size = math.isqrt((pixels - 1) // MAX_REGIONS_STORED) + 1
-        raise Rejected(
-            "regions", f"{layer} gives {asked:,} regions, more than {MAX_REGIONS_STORED:,}; use {layer.method}:{size}"
-        )
+        reason = f"{layer} gives {asked:,} regions, more than {MAX_REGIONS_STORED:,}; use {layer.method}:{size}"
+        raise Rejected("regions", reason, "too-large")
     return asked
 
 

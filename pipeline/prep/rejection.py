@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+CODE_OF_STAGE = {"name": "name", "read": "read", "picture": "decode", "regions": "too-small", "labels": "label"}
+"""The code of what has no narrower one."""
+
 
 class Rejected(Exception):
     """An input cannot become a sample.
@@ -11,11 +14,12 @@ class Rejected(Exception):
     Args:
         stage: where on the way: `name`, `read`, `picture`, `regions` or `labels`.
         reason: what is wrong with it, in plain words.
+        code: a word for the kind of reason, by which rejections are grouped; by default that of the stage.
     """
 
-    def __init__(self, stage: str, reason: str):
-        super().__init__(stage, reason)
-        self.stage, self.reason = stage, " ".join(reason.split())
+    def __init__(self, stage: str, reason: str, code: str | None = None):
+        super().__init__(stage, reason, code)
+        self.stage, self.reason, self.code = stage, " ".join(reason.split()), code or CODE_OF_STAGE[stage]
 
 
 class Rejection(NamedTuple):
@@ -25,3 +29,4 @@ class Rejection(NamedTuple):
     """Path relative to SOURCE."""
     stage: str
     reason: str
+    code: str

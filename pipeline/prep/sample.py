@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import time
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,12 +22,15 @@ from vice.pipeline.prep.regions import region_map
 from vice.pipeline.prep.rejection import Rejected, Rejection
 from vice.pipeline.prep.tar_headers import Place
 from vice.pipeline.prep.tar_index import read_indexed
+from vice.pipeline.prep.tar_members import REPEATED_NAME
 from vice.pipeline.prep.tars import Input
-from vice.pipeline.storage.base import EndsEarly, Source
+from vice.pipeline.storage.base import EndsEarly, Source, StoreFailure
+from vice.pipeline.storage.retries import OF_THIS_PROCESS, Retries
 
 SAMPLE_VERSION = "2"
 
-READ_FAILED = "cannot be read (Input/output error)"
+UNREADABLE = "unreadable"
+"""Code of what could not be read after all attempts."""
 
 _FAULTS_OF_THE_FILE = {
     errno.EACCES: "cannot be read (Permission denied)",
@@ -37,12 +39,11 @@ _FAULTS_OF_THE_FILE = {
     errno.ENOTDIR: "is missing",
     errno.ELOOP: "is a link that leads to itself",
     errno.ENAMETOOLONG: "has a name that is too long",
-    errno.EIO: READ_FAILED,
 }
-"""What is wrong with an input; any other error of a disk or store is not its fault and stops the work."""
+"""What is wrong with an input; any other error of a disk is not its fault and stops the work."""
 
-_RETRY_DELAYS = (1.0, 4.0)
-"""Seconds before a read that failed with an input/output error is tried again: a bad sector stays, a glitch passes."""
+_FAULTS_THAT_MAY_PASS = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+"""Of a disk, or of a machine that serves files."""
 
 _BYTES_PER_PIXEL = 8
 _BYTES_BESIDE_PIXELS = 64 << 20
@@ -58,6 +59,8 @@ class Recipe(NamedTuple):
     """How the dataset names its files and classes."""
     settings: PrepSettings
     """Everything else that decides the bytes."""
+    retries: Retries | None = None
+    """Of reads that fail; those of this process if not given."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample | Reject
     except Rejected as rejected:
         if is_interrupt(rejected):
             raise KeyboardInterrupt from rejected  # the picture is not to blame
-        return Rejection(printable(one.path), rejected.stage, rejected.reason)
+        return Rejection(printable(one.path), rejected.stage, rejected.reason, rejected.code)
 
 
 def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
@@ -95,7 +98,7 @@ def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
     name = spec.picture(one.name)
     if name is None and one.problem is None:
         raise Rejected("name", f"its path fits no picture of dataset '{spec.name}'")
-    data = read_bytes(one, recipe.source, settings)
+    data = read_bytes(one, recipe)
     picture = standardise(data, settings)
     regions = {layer.name: region_map(picture.pixels, layer) for layer in settings.regions}
     labels = _stored_labels(one, name, picture, recipe)
@@ -113,7 +116,7 @@ def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
     return PreparedSample(key, members, row | {"member_bytes": sizes, "has_labels": labels is not None})
 
 
-def read_bytes(one: Input, source: Source, settings: PrepSettings) -> bytes:
+def read_bytes(one: Input, recipe: Recipe) -> bytes:
     """The bytes of an input's picture, by itself or in a tar.
 
     Raises:
@@ -121,8 +124,8 @@ def read_bytes(one: Input, source: Source, settings: PrepSettings) -> bytes:
         OSError: the source's disk or store failed.
     """
     if one.problem is not None:
-        raise Rejected("read", one.problem)
-    return _read(source, settings, one, one.name, one.picture, stage="read", what="the file")
+        raise Rejected("read", one.problem, "duplicate-name" if one.problem == REPEATED_NAME else None)
+    return _read(recipe, one, one.name, one.picture, stage="read", what="the file")
 
 
 def _row(
@@ -148,8 +151,8 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
     if name.label is None:
         return None
     if one.tar is not None and one.label is None:
-        raise Rejected("labels", "its label map is missing")
-    data = _read(recipe.source, recipe.settings, one, name.label, one.label, stage="labels", what="its label map")
+        raise Rejected("labels", "its label map is missing", "no-label")
+    data = _read(recipe, one, name.label, one.label, stage="labels", what="its label map")
     values = decode_labels(data, recipe.settings.max_pixels)
     width, height = picture.source_size
     if values.shape != (height, width):
@@ -161,11 +164,10 @@ def _stored_labels(one: Input, name: PictureName, picture: StandardPicture, reci
         raise Rejected("labels", error.what) from None
 
 
-def _read(
-    source: Source, settings: PrepSettings, one: Input, name: str, place: Place | None, *, stage: str, what: str
-) -> bytes:
+def _read(recipe: Recipe, one: Input, name: str, place: Place | None, *, stage: str, what: str) -> bytes:
     """Read a file of an input, by itself or in its tar, unless it is larger than any picture."""
-    limit = settings.max_pixels * _BYTES_PER_PIXEL + _BYTES_BESIDE_PIXELS
+    source = recipe.source
+    limit = recipe.settings.max_pixels * _BYTES_PER_PIXEL + _BYTES_BESIDE_PIXELS
 
     def read() -> bytes | None:
         if one.tar is None:
@@ -174,32 +176,35 @@ def _read(
             return None
         return read_indexed(source, one.tar, place, name) if one.indexed else source.read_ranges(one.tar, [place])[0]
 
+    retries = OF_THIS_PROCESS if recipe.retries is None else recipe.retries
     try:
-        data = _with_retries(read)
-    except (FileNotFoundError, EndsEarly) as error:
-        told = "is missing" if isinstance(error, FileNotFoundError) else f"breaks off with its tar ({error})"
-        raise Rejected(stage, f"{what} {told}") from None
+        data = retries(read, lambda error: error.errno in _FAULTS_THAT_MAY_PASS)
     except OSError as error:
-        if error.errno not in _FAULTS_OF_THE_FILE:
-            raise
-        raise Rejected(stage, f"{what} {_FAULTS_OF_THE_FILE[error.errno]}") from None
+        raise _rejected_read(error, stage, what) from None
     if data is None:
-        raise Rejected(stage, f"{what} has more than {limit:,} bytes, more than a picture can have")
+        raise Rejected(stage, f"{what} has more than {limit:,} bytes, more than a picture can have", "too-large")
     if not data:
-        raise Rejected(stage, f"{what} is empty")
+        raise Rejected(stage, f"{what} is empty", "empty")
     return data
 
 
-def _with_retries(read: Callable[[], bytes | None]) -> bytes | None:
-    """What `read` returns, tried again after input/output errors."""
-    for delay in _RETRY_DELAYS:
-        try:
-            return read()
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            time.sleep(delay)
-    return read()
+def _rejected_read(error: OSError, stage: str, what: str) -> Rejected:
+    """The rejection of an input that cannot be read.
+
+    Raises:
+        OSError: it is not its fault.
+    """
+    if isinstance(error, FileNotFoundError):
+        return Rejected(stage, f"{what} is missing", "missing" if stage == "read" else "no-label")
+    if isinstance(error, EndsEarly):
+        return Rejected(stage, f"{what} breaks off with its tar ({error})", "read")
+    if isinstance(error, StoreFailure):
+        return Rejected(stage, f"{what} cannot be read ({error.status})", UNREADABLE)
+    if error.errno in _FAULTS_THAT_MAY_PASS:
+        return Rejected(stage, f"{what} cannot be read ({os.strerror(error.errno)})", UNREADABLE)
+    if error.errno in _FAULTS_OF_THE_FILE:
+        return Rejected(stage, f"{what} {_FAULTS_OF_THE_FILE[error.errno]}", "read")
+    raise error
 
 
 def _at_most(storage: Source, path: str, limit: int) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vice.data_specs.shard_format import MANIFEST_SCHEMA, REJECTED_SCHEMA
+from vice.pipeline.prep.rejection import CODE_OF_STAGE
 
 _ROW_GROUP = 1 << 12
 """Rows of a row group: a reader may take a manifest of any size in pieces of this."""
@@ -24,8 +26,18 @@ def manifest_table(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def rejected_table(rows: list[dict[str, str]]) -> pa.Table:
-    """Rejections as a table of their schema."""
-    return pa.Table.from_pylist(rows, schema=REJECTED_SCHEMA)
+    """Rejections as a table of their schema; those without a code get that of their stage."""
+    coded = [row if "code" in row else row | {"code": CODE_OF_STAGE[row["stage"]]} for row in rows]
+    return pa.Table.from_pylist(coded, schema=REJECTED_SCHEMA)
+
+
+def read_rejected(file: IO[bytes]) -> pa.Table:
+    """A `rejected.parquet`, also one without codes."""
+    table = pq.read_table(file)
+    if "code" not in table.column_names:
+        codes = pa.array([CODE_OF_STAGE[stage] for stage in table["stage"].to_pylist()], pa.string())
+        table = table.append_column(REJECTED_SCHEMA.field("code"), codes)
+    return table.cast(REJECTED_SCHEMA)
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -58,7 +70,19 @@ def write_parquet(file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema
 
 
 def commonest_reasons(rejected: pa.Table, limit: int = 5) -> list[str]:
-    """The commonest reasons of rejection, each as `12 × picture: no picture in a known format`."""
-    counted = rejected.group_by(["stage", "reason"]).aggregate([([], "count_all")])
-    counted = counted.sort_by([("count_all", "descending"), ("stage", "ascending"), ("reason", "ascending")])
-    return [f"{row['count_all']} × {row['stage']}: {row['reason']}" for row in counted.slice(0, limit).to_pylist()]
+    """The commonest codes of rejection, each with its commonest reason: `12 × decode: no picture in a known format`.
+
+    Where the inputs of a code have several reasons, their number follows: `12 × decode: … (and 3 other reasons)`.
+    """
+    by_code: dict[str, Counter[str]] = defaultdict(Counter)
+    counted = rejected.group_by(["code", "reason"]).aggregate([([], "count_all")])
+    for row in counted.to_pylist():
+        by_code[row["code"]][row["reason"]] += row["count_all"]
+    groups = sorted(by_code.items(), key=lambda group: (-group[1].total(), group[0]))
+    return [f"{reasons.total()} × {code}: {_commonest(reasons)}" for code, reasons in groups[:limit]]
+
+
+def _commonest(reasons: Counter[str]) -> str:
+    reason = min(reasons, key=lambda one: (-reasons[one], one))
+    others = len(reasons) - 1
+    return f"{reason} (and {others} other reason{'s' * (others > 1)})" if others else reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import cv2
 import ray
@@ -12,19 +12,17 @@ import ray.exceptions
 
 from vice.data_specs.errors import ViceError, WorkError
 from vice.pipeline.prep.executors import ShardPlan, WriteShard
-from vice.pipeline.prep.isolation import make_sample_apart
+from vice.pipeline.prep.isolation import killed_decoder, make_sample_apart
 from vice.pipeline.prep.part import make_part, part_size
 from vice.pipeline.prep.plan import KeyedInput
 from vice.pipeline.prep.progress import PictureProgress
+from vice.pipeline.prep.ray_session import CRASH_RETRIES
 from vice.pipeline.prep.sample import Recipe
-from vice.pipeline.prep.shard import Part, ShardFiles, check_shard
+from vice.pipeline.prep.shard import Part, ShardFiles, build_part, check_shard
 from vice.pipeline.storage.base import Storage
 
 _TASKS_PER_WORKER = 2
 """Tasks in flight for each worker: one runs, one waits."""
-
-_CRASH_RETRIES = 3
-"""How often Ray runs a task again whose process or node died. What a task raises is never retried."""
 
 
 @dataclass
@@ -32,16 +30,27 @@ class _OpenShard:
     """A shard whose parts are being made."""
 
     number: int
-    parts: list[ray.ObjectRef] = field(default_factory=list)
-    """In the order of its inputs."""
+    parts: list[list[ray.ObjectRef]] = field(default_factory=list)
+    """In the order of its inputs; of each part one object, or one per input where each is tried alone."""
     unfinished: int = 0
 
 
-class _Job:
-    """A task in flight: what to do with its answer, and with the death of its process."""
+_Death = ray.exceptions.WorkerCrashedError | ray.exceptions.OutOfMemoryError
+_DEATHS = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
+"""Of a worker process; the second is a kill by Ray, because its machine has no memory left."""
 
-    def __init__(self, then: Callable[[Any], None], instead: Callable[[], None] | None = None):
-        self.then, self.instead = then, instead
+
+def _give_up(death: _Death) -> NoReturn:
+    raise _too_many_deaths(type(death).__name__) from None
+
+
+class _Job(NamedTuple):
+    """A task in flight."""
+
+    then: Callable[[Any], None]
+    """What to do with its answer."""
+    instead: Callable[[_Death], None] = _give_up
+    """What to do where its process died again and again."""
 
 
 class RayTasks:
@@ -67,7 +76,7 @@ class RayTasks:
         self._plan, self._num_workers, self._check_hold, self._writer = plan, num_workers, check, writer
         self._whole: dict[int, ShardFiles] = {}
         self._running: dict[ray.ObjectRef, _Job] = {}
-        options = {"max_retries": _CRASH_RETRIES}
+        options = {"max_retries": CRASH_RETRIES}
         self._check = ray.remote(**options)(check_shard)
         # joining parts is waiting for the disk: it takes no core from those that make parts
         self._write = ray.remote(num_cpus=0, **options)(_write_shard)
@@ -107,10 +116,8 @@ class RayTasks:
     def _take(self, ended: ray.ObjectRef, job: _Job) -> None:
         try:
             answer = ray.get(ended)
-        except ray.exceptions.WorkerCrashedError:
-            if job.instead is None:
-                raise _too_many_deaths("WorkerCrashedError") from None
-            job.instead()
+        except _DEATHS as death:
+            job.instead(death)
         except ray.exceptions.RayTaskError as error:
             raise _as_told(error) from error
         except ray.exceptions.RayError as error:
@@ -142,22 +149,37 @@ class RayTasks:
                 yield lambda shard=shard, part=part: self._start_part(shard, part)
 
     def _start_part(self, shard: _OpenShard, inputs: list[KeyedInput]) -> None:
-        place = len(shard.parts)
+        part, tally = self._make.remote(inputs, self._recipe)
+        position = len(shard.parts)
+        shard.parts.append([part])
 
-        def start(make: Any, instead: Callable[[], None] | None) -> None:
-            part, tally = make.remote(inputs, self._recipe)
-            shard.parts[place : place + 1] = [part]
-            self._running[tally] = _Job(lambda counts: self._count(shard, *counts), instead)
+        def instead(_: _Death) -> None:
+            # one of its inputs kills the process: each is tried alone
+            shard.parts[position] = [None] * len(inputs)
+            shard.unfinished += len(inputs) - 1
+            for number, one in enumerate(inputs):
+                self._start_alone(shard, shard.parts[position], number, one)
 
-        # A process that dies again and again has an input that kills it: each is then tried in a process of its own.
-        start(self._make, instead=lambda: start(self._make_apart, None))
+        self._running[tally] = _Job(lambda counts: self._count(shard, *counts), instead)
+
+    def _start_alone(self, shard: _OpenShard, parts: list[ray.ObjectRef], number: int, one: KeyedInput) -> None:
+        """Start a task for one input of a part; where it takes all memory, it is rejected."""
+        parts[number], tally = self._make_apart.remote([one], self._recipe)
+
+        def instead(death: _Death) -> None:
+            if not isinstance(death, ray.exceptions.OutOfMemoryError):
+                _give_up(death)
+            parts[number] = ray.put(build_part([killed_decoder(one.input, "it takes all memory")]))
+            self._count(shard, 1, 1)
+
+        self._running[tally] = _Job(lambda counts: self._count(shard, *counts), instead)
 
     def _count(self, shard: _OpenShard, num_inputs: int, num_rejected: int) -> None:
         self._progress.advance(num_inputs, num_rejected)
         shard.unfinished -= 1
         if shard.unfinished == 0:
             name, write = self._plan.shard(shard.number), self._writer(shard.number)
-            task = self._write.remote(self._out, name, write, list(shard.parts))
+            task = self._write.remote(self._out, name, write, [part for parts in shard.parts for part in parts])
             shard.parts.clear()
             self._running[task] = _Job(lambda files: self._whole.update({shard.number: files}))
 
@@ -170,7 +192,7 @@ def _make_part(inputs: list[KeyedInput], recipe: Recipe) -> tuple[Part, tuple[in
 
 
 def _make_part_apart(inputs: list[KeyedInput], recipe: Recipe) -> tuple[Part, tuple[int, int]]:
-    """Ray task: the same, each input in a process of its own."""
+    """Ray task: make a part, each input in a process of its own."""
     part = make_part(inputs, recipe, make_sample_apart)
     return part, (len(inputs), len(part.rejected))
 
@@ -190,5 +212,5 @@ def _as_told(error: ray.exceptions.RayTaskError) -> ViceError:
 
 
 def _too_many_deaths(kind: str) -> WorkError:
-    what = f"a worker process died {_CRASH_RETRIES + 1} times ({kind})"
+    what = f"a worker process died {CRASH_RETRIES + 1} times ({kind})"
     return WorkError(what, hint="give fewer --workers if memory ran out, then run the same command again")

@@ -104,7 +104,9 @@ def _table_problems(shards: Shards) -> Iterator[str]:
     with shards.storage.open(MANIFEST_FILE) as manifest, shards.storage.open(REJECTED_FILE) as file:
         schemas = ((MANIFEST_FILE, pq.read_schema(manifest), MANIFEST_SCHEMA),)
         rejected = pq.read_table(file)
-    for name, schema, wanted in (*schemas, (REJECTED_FILE, rejected.schema, REJECTED_SCHEMA)):
+    # folders that were made before rejections had codes lack the last column
+    rejected_schema = REJECTED_SCHEMA if "code" in rejected.column_names else REJECTED_SCHEMA.remove(3)
+    for name, schema, wanted in (*schemas, (REJECTED_FILE, rejected.schema, rejected_schema)):
         if not schema.equals(wanted):
             yield f"{name} has another schema"
             return

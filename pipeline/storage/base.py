@@ -17,6 +17,19 @@ class EndsEarly(OSError):
     """A file ends before a part that was to be read does."""
 
 
+class StoreFailure(OSError):
+    """A store does not answer or refuses, after all attempts.
+
+    Args:
+        message: one line with the address.
+        status: what it answered, such as `503 Service Unavailable`.
+    """
+
+    def __init__(self, message: str, status: str = "no answer"):
+        super().__init__(message)
+        self.status = status
+
+
 class Entry(NamedTuple):
     """A file of a folder."""
 
@@ -80,8 +93,8 @@ class Source(Protocol):
 class Storage(ABC):
     """A folder of files; every name is relative to it, with `/` between its parts.
 
-    A missing file raises FileNotFoundError, everything else that fails an OSError. Instances can be sent to other
-    processes.
+    A missing file raises FileNotFoundError, a store that fails a StoreFailure, everything else that fails an OSError.
+    Instances can be sent to other processes.
 
     Args:
         address: the folder, as the user gave it.

@@ -25,6 +25,9 @@ LEASE_SECONDS = 30.0
 RENEW_SECONDS = 8.0
 """How often a holder renews it."""
 
+PATIENCE_SECONDS = 240.0
+"""How long a holder waits for a store that does not answer; it keeps the lease if nobody else took it meanwhile."""
+
 
 class Lease(Hold):
     """The lease of a folder.
@@ -62,7 +65,9 @@ class Lease(Hold):
                 obstore.delete(self._store, self._name)
 
     def check(self) -> None:
-        """Make sure that no other run took the lease, nor could have."""
+        """Make sure that no other run took the lease, nor could have; waits where the store does not answer."""
+        while self._is_lost() and not self._lost and time.monotonic() - self._renewed < PATIENCE_SECONDS:
+            time.sleep(0.1)
         if self._is_lost():
             hint = "wait until it ends, then run the same command again"
             raise WorkError("the lease was lost: another run may be writing there", where=self._told, hint=hint)
@@ -114,20 +119,22 @@ class Lease(Hold):
         try:
             version = _version(obstore.put(self._store, self._name, text, mode=mode, use_multipart=False))
         except (AlreadyExistsError, PreconditionError):
-            # the client may have sent it twice, because the first answer was lost
-            version = self._version_of(text)
-            if version is None:
+            # an answer may have been lost: the first of two to this request, or that to an earlier renewal
+            found, version = self._present()
+            if found.split(b" ")[0] != self._token.encode():
                 raise
+            if found != text:
+                version = _version(obstore.put(self._store, self._name, text, mode=version, use_multipart=False))
         self._renewed = began
         return version
 
-    def _version_of(self, text: bytes) -> Any:
-        """The version of the lease, if it has this text."""
+    def _present(self) -> tuple[bytes, Any]:
+        """Text and version of the lease as it is; no text where there is none."""
         try:
             found = obstore.get(self._store, self._name)
-            return _version(found.meta) if bytes(found.bytes()) == text else None
+            return bytes(found.bytes()), _version(found.meta)
         except FileNotFoundError:
-            return None
+            return b"", None
 
     def _keep(self) -> None:
         while not self._ended.wait(RENEW_SECONDS):
@@ -135,10 +142,9 @@ class Lease(Hold):
                 self._version = self._put(self._version)
             except (AlreadyExistsError, PreconditionError, FileNotFoundError):
                 self._lost = True
-            except BaseError:  # the store did not answer; try again while the lease lasts
-                pass
-            if self._is_lost():
                 return
+            except BaseError:  # the store did not answer; try again
+                pass
 
     def _taken(self) -> WorkError:
         return WorkError("another run is writing there", where=self._told, hint="wait until it ends")

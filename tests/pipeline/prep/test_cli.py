@@ -100,6 +100,18 @@ def test_debug_adds_the_traceback(run, tmp_path):
     assert "Traceback" in err and err.splitlines()[-1].startswith("vice-prep: error: not a folder of shards")
 
 
+@pytest.mark.parametrize(("share", "code"), [(0.1, 0), (0.099, 1), (0, 1)])
+def test_too_many_rejections_are_an_error_of_a_complete_out(run, source, shards, spec_page, share, code):
+    """4 of 40 inputs."""
+    layers = ["--regions", "slic:10", "--regions", "slico:16", "--samples-per-shard", 8]
+    result = run("shard", source, shards, "--dataset", spec_page, *layers, "--max-rejected", share)
+    assert result[0] == code and "36 of 40 inputs" in result[1]
+    if code:
+        (line,) = result[2].splitlines()
+        assert f"4 of 40 inputs (10.00%) were rejected, more than --max-rejected {share} (1 × decode: " in line
+        assert f"{shards}/rejected.parquet" in line and "--retry-rejected" in line
+
+
 def test_only_the_job_needs_ray_and_nothing_needs_torch():
     """What looks at shards or works in one process must run without Ray, and no prep machine has torch."""
     looking = "import vice.pipeline.prep." + ", vice.pipeline.prep.".join(

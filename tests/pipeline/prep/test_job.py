@@ -23,6 +23,7 @@ from vice.pipeline.prep.plan import make_plan
 from vice.pipeline.prep.shard import ROWS_FOLDER, WORK_FOLDER
 from vice.pipeline.prep.verify import verify_shards
 from vice.pipeline.shards import Shards
+from vice.pipeline.storage.retries import Retries
 
 
 def command(*words):
@@ -90,7 +91,7 @@ def test_all_inputs_rejected_fails_and_leaves_nothing(cluster, tmp_path, monkeyp
     lines = capsys.readouterr().err.splitlines()
     assert stop.value.code == 1 and not list((tmp_path / "out").iterdir())
     assert lines[-1].startswith(
-        "vice-prep: error: all 1 inputs were rejected (1 × picture: no picture in a known format)"
+        "vice-prep: error: all 1 inputs were rejected (1 × decode: no picture in a known format)"
     )
 
 
@@ -109,14 +110,18 @@ def test_a_disk_of_which_nothing_can_be_read_stops_the_job_instead_of_rejecting_
     def failing(*_):
         raise OSError(errno.EIO, "Input/output error")
 
-    for name in ("a.jpg", "b.jpg"):
-        (tmp_path / name).write_text("x")
+    for name in "abcdef":
+        (tmp_path / f"{name}.jpg").write_text("x")
     plan = make_plan(tmp_path, PrepSettings(), load_dataset("image_folder"))
+    delays = []
+    recipe = plan.recipe._replace(retries=Retries(wait=delays.append))
     monkeypatch.setattr("vice.pipeline.storage.local.LocalStorage.chunks", failing)
-    monkeypatch.setattr("vice.pipeline.prep.sample._RETRY_DELAYS", ())
-    with pytest.raises(OSError, match="none of 2 files can be read"):
-        make_part(plan.inputs_of(0), plan.recipe)
-    assert len(make_part(plan.inputs_of(0)[:1], plan.recipe).rejected) == 1
+    with pytest.raises(OSError, match=r"none of 6 files in a row .*, such as \w.jpg: .*\(Input/output error\)"):
+        make_part(plan.inputs_of(0), recipe)
+    assert sum(delays) < 150
+    with pytest.raises(OSError, match="none of 2 files in a row can be read"):
+        make_part(plan.inputs_of(0)[:2], recipe)
+    assert len(make_part(plan.inputs_of(0)[:1], recipe).rejected) == 1
 
 
 @pytest.mark.photographs

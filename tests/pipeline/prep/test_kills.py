@@ -233,5 +233,6 @@ def test_an_input_that_crashes_its_decoder_is_rejected_and_all_others_are_stored
     code, told = finish(start(source, tmp_path / "out", "--workers", 1, env={**os.environ, "PYTHONPATH": paths}))
     assert code == 0, told
     assert verify_shards(tmp_path / "out").startswith("good: 7 samples")
-    row = {"source": "poison.jpg", "stage": "picture", "reason": "crashes the program that decodes it (SIGSEGV)"}
+    reason = "crashes the program that decodes it (SIGSEGV)"
+    row = {"source": "poison.jpg", "stage": "picture", "reason": reason, "code": "killed-decoder"}
     assert pq.read_table(tmp_path / "out" / REJECTED_FILE).to_pylist() == [row]

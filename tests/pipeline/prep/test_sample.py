@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from vice.pipeline.prep.rejection import Rejection
 from vice.pipeline.prep.sample import PreparedSample, Recipe, make_sample
 from vice.pipeline.prep.tars import Input
 from vice.pipeline.storage.local import LocalStorage
+from vice.pipeline.storage.retries import Retries
 
 SPEC = DatasetSpec(
     name="drives",
@@ -99,58 +101,81 @@ def test_a_turned_picture_and_its_labels_stay_together(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "stage", "reason"),
+    ("files", "stage", "code", "reason"),
     [
-        ({}, "read", "the file is missing"),
-        ({"a__jpg": b""}, "read", "the file is empty"),
-        ({"a__jpg": b"?"}, "picture", "no picture in a known format"),
-        ({"a__jpg": jpeg(blobs(40, 60, 0))[:-300]}, "picture", "cannot be decoded whole"),
-        ({"a__jpg": jpeg(blobs(80, 60, 0))}, "labels", "its label map is missing"),
-        ({"a__jpg": jpeg(blobs(80, 60, 0)), "a_labels__png": b"?"}, "labels", "label map cannot be decoded"),
+        ({}, "read", "missing", "the file is missing"),
+        ({"a__jpg": b""}, "read", "empty", "the file is empty"),
+        ({"a__jpg": b"?"}, "picture", "decode", "no picture in a known format"),
+        ({"a__jpg": jpeg(blobs(40, 60, 0))[:-300]}, "picture", "decode", "cannot be decoded whole"),
+        ({"a__jpg": jpeg(blobs(20, 20, 0))}, "picture", "too-small", "smaller than 32 pixels"),
+        ({"a__jpg": jpeg(blobs(80, 60, 0))}, "labels", "no-label", "its label map is missing"),
+        ({"a__jpg": jpeg(blobs(80, 60, 0)), "a_labels__png": b"?"}, "labels", "label", "label map cannot be decoded"),
         (
             {"a__jpg": jpeg(blobs(80, 60, 0)), "a_labels__png": png(np.zeros((80, 60), np.uint8))},
             "labels",
+            "label",
             "its label map has 60 × 80 pixels, the picture 80 × 60",
         ),
         (
             {"a__jpg": jpeg(blobs(80, 60, 0)), "a_labels__png": png(np.full((60, 80), 3, np.uint8))},
             "labels",
+            "label",
             "label value 3 is no class of dataset 'drives'",
         ),
     ],
 )
-def test_rejections_say_where_and_why(tmp_path, files, stage, reason):
+def test_rejections_say_where_and_why(tmp_path, files, stage, code, reason):
     put(tmp_path, **files)
     rejection = make(tmp_path)
     assert isinstance(rejection, Rejection)
-    assert (rejection.source, rejection.stage) == ("one/a.jpg", stage) and reason in rejection.reason
+    assert (rejection.source, rejection.stage, rejection.code) == (
+        "one/a.jpg",
+        stage,
+        code,
+    ) and reason in rejection.reason
 
 
 def test_a_path_that_fits_no_picture_and_a_picture_smaller_than_a_region_are_rejected(tmp_path):
-    assert make(tmp_path, "two.tif") == Rejection("two.tif", "name", "its path fits no picture of dataset 'drives'")
+    assert make(tmp_path, "two.tif") == Rejection(
+        "two.tif", "name", "its path fits no picture of dataset 'drives'", "name"
+    )
     put(tmp_path, a__jpg=jpeg(blobs(80, 40, 0)))
     rejection = make(tmp_path, settings=PrepSettings(regions=[RegionLayer.from_text("slic:60")]))
-    assert rejection == Rejection("one/a.jpg", "regions", "80 × 40 is smaller than a region of slic:60")
+    assert rejection == Rejection("one/a.jpg", "regions", "80 × 40 is smaller than a region of slic:60", "too-small")
 
 
-def test_a_read_that_fails_once_is_tried_again_and_one_that_always_fails_is_rejected_by_name(tmp_path, monkeypatch):
+@pytest.mark.parametrize("fault", [errno.EIO, errno.ESTALE])
+def test_a_read_that_fails_is_tried_again_for_minutes_and_then_rejected_by_name(tmp_path, monkeypatch, fault):
     put(tmp_path, a__jpg=jpeg(blobs(80, 60, 0)), a_labels__png=png(np.zeros((60, 80), np.uint8)))
-    chunks, failures = LocalStorage.chunks, [OSError(errno.EIO, "Input/output error")]
+    chunks, failures, delays = LocalStorage.chunks, [], []
 
     def failing(storage, name):
         if failures and name.endswith("jpg"):
-            raise failures[0] if always else failures.pop()
+            raise OSError(failures[0] if always else failures.pop(), "a fault")
         return chunks(storage, name)
 
     monkeypatch.setattr(LocalStorage, "chunks", failing)
-    monkeypatch.setattr("vice.pipeline.prep.sample._RETRY_DELAYS", (0.0, 0.0))
-    always = False
-    assert isinstance(make(tmp_path), PreparedSample)
-    always, failures = True, [OSError(errno.EIO, "Input/output error")]
-    assert make(tmp_path) == Rejection("one/a.jpg", "read", "the file cannot be read (Input/output error)")
-    failures = [OSError(errno.ENOSPC, "No space left on device")]
-    with pytest.raises(OSError, match="No space"):
-        make(tmp_path)
+    recipe = Recipe(LocalStorage(tmp_path), SPEC, PrepSettings(), Retries(wait=delays.append))
+
+    def result():
+        return make_sample(Input("one/a.jpg"), "train-00000003", recipe)
+
+    always, failures = False, [fault] * 5
+    assert isinstance(result(), PreparedSample) and delays == [1, 2, 4, 8, 16]
+    always, failures = True, [fault]
+    delays.clear()
+    message = f"the file cannot be read ({os.strerror(fault)})"
+    assert result() == Rejection("one/a.jpg", "read", message, "unreadable") and 60 < sum(delays) < 600
+    delays.clear()
+    assert isinstance(result(), Rejection) and sum(delays) < 5  # waiting was in vain
+    always, failures = False, [fault]
+    assert isinstance(result(), PreparedSample)
+    always, failures = True, [fault]
+    delays.clear()
+    assert isinstance(result(), Rejection) and sum(delays) > 60  # faults pass again
+    failures = [errno.ENOSPC]
+    with pytest.raises(OSError, match="a fault"):
+        result()
 
 
 def test_an_interrupt_inside_a_decoder_ends_the_job_and_blames_no_picture(tmp_path, monkeypatch):

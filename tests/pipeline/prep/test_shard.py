@@ -24,7 +24,7 @@ def sample(number, **members):
 
 RESULTS = [
     sample(0, jpg=b"a" * 700, slic20__png=b"b" * 512, json=b""),
-    Rejection("bad.jpg", "picture", "no picture in a known format"),
+    Rejection("bad.jpg", "picture", "no picture in a known format", "decode"),
     sample(2, jpg=b"c", slic20__png=b"d" * 513, json=b"{}"),
 ]
 

@@ -10,11 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from vice.data_specs.errors import InputError, WorkError
-from vice.data_specs.shard_format import DATASET_FILE, MANIFEST_FILE, DatasetRecord
-from vice.pipeline.prep.tables import parquet_bytes
+from vice.data_specs.shard_format import DATASET_FILE, MANIFEST_FILE, REJECTED_FILE, REJECTED_SCHEMA, DatasetRecord
+from vice.pipeline.prep.earlier import Earlier
+from vice.pipeline.prep.info import facts
+from vice.pipeline.prep.tables import commonest_reasons, parquet_bytes, rejected_table
 from vice.pipeline.prep.verify import verify_shards
 from vice.pipeline.shards import Shards
 from vice.pipeline.storage.local import LocalStorage
+from vice.pipeline.storage.opening import open_storage
 
 
 def test_a_good_out_is_good(shards):
@@ -181,3 +184,26 @@ def test_a_key_or_source_twice_is_found(copied, column):
     sealed_again(copied)
     with pytest.raises(WorkError, match="has a key or a source twice"):
         verify_shards(copied)
+
+
+def test_rejections_without_codes_are_read_and_get_those_of_their_stages(copied):
+    """As folders had them before there were codes."""
+    codes = [reason.split(":")[0] for reason in facts(copied)["commonest_rejections"]]
+    assert codes == ["1 × decode", "1 × empty", "1 × name", "1 × no-label"]
+    table = pq.read_table(copied / REJECTED_FILE).drop_columns(["code"])
+    (copied / REJECTED_FILE).write_bytes(parquet_bytes(table))
+    sealed_again(copied)
+    assert verify_shards(copied).startswith("good")
+    codes = [reason.split(":")[0] for reason in facts(copied)["commonest_rejections"]]
+    assert codes == ["1 × decode", "1 × label", "1 × name", "1 × read"]
+    assert Earlier(open_storage(copied)).rejected().schema.equals(REJECTED_SCHEMA)
+
+
+def test_rejections_are_grouped_by_their_code_with_the_commonest_reason():
+    rows = [("decode", "corrupt")] * 2 + [("decode", "unknown"), ("empty", "empty")] + [("name", "other")] * 4
+    table = rejected_table([{"source": "", "stage": "read", "reason": reason, "code": code} for code, reason in rows])
+    assert commonest_reasons(table) == [
+        "4 × name: other",
+        "3 × decode: corrupt (and 1 other reason)",
+        "1 × empty: empty",
+    ]

@@ -20,6 +20,7 @@ def quick(monkeypatch):
     """Seconds instead of half a minute."""
     monkeypatch.setattr(leases, "LEASE_SECONDS", 1.5)
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.3)
+    monkeypatch.setattr(leases, "PATIENCE_SECONDS", 2.0)
 
 
 def dead(bucket):
@@ -103,6 +104,28 @@ def test_a_renewal_that_fails_is_tried_again(bucket, quick, monkeypatch):
         monkeypatch.setattr(lease, "_put", failing)
         time.sleep(2.2)
         lease.check()
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+def test_a_store_that_answers_again_after_the_lease_expired_keeps_it_for_its_holder(
+    bucket, quick, monkeypatch, arrived
+):
+    """Also where a renewal did arrive and its answer was lost."""
+    monkeypatch.setattr(leases, "PATIENCE_SECONDS", 60.0)
+    with bucket.hold(NAME) as lease:
+        put, until = obstore.put, time.monotonic() + 2.2
+
+        def failing(*args, **options):
+            if time.monotonic() > until:
+                return put(*args, **options)
+            if arrived:
+                put(*args, **options)
+            raise GenericError("no answer")
+
+        monkeypatch.setattr(leases.obstore, "put", failing)
+        time.sleep(1.7)
+        lease.check()
+        assert time.monotonic() > until
 
 
 def test_a_put_whose_first_answer_was_lost_still_counts(bucket, quick, monkeypatch):
