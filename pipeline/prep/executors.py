@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Protocol
 
@@ -49,6 +49,26 @@ class Executor(Protocol):
         """
 
 
+def joined(workers: int | None, ray_address: str | None) -> AbstractContextManager[None]:
+    """Join a cluster, if one is named: before OUT is locked, so that one that does not answer leaves no trace there.
+
+    Args:
+        workers: number of processes.
+        ray_address: a running Ray cluster.
+
+    Raises:
+        InputError: a cluster is named, and no worker.
+        WorkError (when entered): no cluster answers.
+    """
+    if ray_address is None:
+        return nullcontext()
+    if workers == 0:
+        raise InputError("--workers 0 uses no Ray, and --ray-address names one", hint="give one of them")
+    from vice.pipeline.prep.ray_session import joined_cluster
+
+    return joined_cluster(ray_address)
+
+
 @contextmanager
 def open_executor(
     out: Storage,
@@ -65,26 +85,26 @@ def open_executor(
         out: the folder.
         plan: the shards to be made.
         workers: number of processes; 0 is this process alone, without Ray; None is all usable cores (of the cluster).
-        ray_address: a running Ray cluster to join.
+        ray_address: a Ray cluster, which `joined` has joined.
         check: called now and then; raises where another run has taken OUT.
         writer: how the shard of a number is written; `write_shard` if not given.
 
     Raises:
-        InputError: a cluster is named, and no worker.
-        WorkError: Ray cannot be started, or no cluster answers.
+        WorkError: Ray cannot be started.
     """
     write = partial(write_shard, settings_fingerprint=plan.settings_fingerprint)
     writer = writer or (lambda number: write)
     if workers == 0:
-        if ray_address is not None:
-            raise InputError("--workers 0 uses no Ray, and --ray-address names one", hint="give one of them")
         yield InProcess(out, plan, check=check, writer=writer)
         return
-    from vice.pipeline.prep.ray_session import ray_session
+    from vice.pipeline.prep.ray_session import ClusterCores, started_ray
     from vice.pipeline.prep.tasks import RayTasks
 
-    with ray_session(workers, ray_address) as num_workers:
-        yield RayTasks(out, plan, num_workers, check=check, writer=writer)
+    if ray_address is not None:
+        yield RayTasks(out, plan, ClusterCores(workers), check=check, writer=writer)
+        return
+    with started_ray(workers) as num_workers:
+        yield RayTasks(out, plan, lambda: num_workers, check=check, writer=writer)
 
 
 class InProcess:

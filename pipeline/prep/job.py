@@ -16,12 +16,12 @@ from vice.data_specs.errors import WorkError
 from vice.data_specs.shard_format import DATASET_FILE, DatasetRecord, PrepSettings
 from vice.pipeline.prep.damage import missing_shards
 from vice.pipeline.prep.earlier import Earlier
-from vice.pipeline.prep.executors import open_executor
+from vice.pipeline.prep.executors import joined, open_executor
 from vice.pipeline.prep.kept_tars import KeptTars
 from vice.pipeline.prep.plan import Plan, make_plan
 from vice.pipeline.prep.repair import repair_shards
 from vice.pipeline.prep.totals import complete
-from vice.pipeline.prep.workspace import Workspace, refuse_if_other
+from vice.pipeline.prep.workspace import Workspace, check_place, refuse_if_other
 from vice.pipeline.shards import Shards
 from vice.pipeline.storage.base import Storage
 from vice.pipeline.storage.opening import open_storage
@@ -101,7 +101,9 @@ def make_shards(
         workers: see `shard_dataset`.
         ray_address: see `shard_dataset`.
     """
+    check_place(out, plan)
     with (
+        joined(workers, ray_address),
         Workspace(out, plan, earlier, kept) as workspace,
         open_executor(out, plan, workers=workers, ray_address=ray_address, check=workspace.check) as executor,
     ):

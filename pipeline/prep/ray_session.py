@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,25 +23,75 @@ _CONNECT_SECONDS = 10
 """Time that a cluster has to answer; Ray itself would try for two minutes."""
 
 
+_HTTP2_SETTINGS = b"\4"
+"""Type of the first frame that either side sends (RFC 9113, section 3.4)."""
+
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _HTTP2_SETTINGS + bytes(5)
+
+_REFRESH_SECONDS = 5
+"""How often the cores of a cluster are counted."""
+
+
 @contextmanager
-def ray_session(workers: int | None, address: str | None) -> Iterator[int]:
-    """Start a Ray of our own, or join a running one; yields how many tasks it can run at once.
+def started_ray(workers: int | None) -> Iterator[int]:
+    """Start a Ray of our own; yields the number of its workers.
 
     Args:
-        workers: number of processes; all usable cores (of the cluster) where None.
-        address: of the cluster to join.
+        workers: number of processes; all usable cores where None.
 
     Raises:
-        WorkError: Ray cannot be started, or no cluster answers at the address.
+        WorkError: Ray cannot be started.
     """
+    with _session():
+        with _keeping_sigterm():
+            num_workers = _start(workers)
+        yield num_workers
+
+
+@contextmanager
+def joined_cluster(address: str) -> Iterator[None]:
+    """Join a running Ray cluster.
+
+    Args:
+        address: `host:port`, as `ray start --head` prints it.
+
+    Raises:
+        WorkError: no cluster answers there.
+    """
+    with _session():
+        with _keeping_sigterm():
+            _join(address)
+        yield
+
+
+class ClusterCores:
+    """How many tasks a joined cluster can run at once; nodes may join and leave meanwhile.
+
+    Args:
+        limit: at most so many.
+    """
+
+    def __init__(self, limit: int | None):
+        self._limit = limit
+        self._cores, self._counted = 1, -math.inf
+
+    def __call__(self) -> int:
+        """The number of cores, as counted in the last seconds."""
+        now = time.monotonic()
+        if now - self._counted > _REFRESH_SECONDS:
+            self._cores, self._counted = max(1, int(ray.cluster_resources().get("CPU", 1))), now
+        return min(self._limit or self._cores, self._cores)
+
+
+@contextmanager
+def _session() -> Iterator[None]:
+    """Ray's settings before, and its end after a job."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # by default Ray repeats for ever what is killed because it takes all memory; the driver's setting counts
     os.environ.setdefault("RAY_task_oom_retries", str(CRASH_RETRIES))
     try:
-        with _keeping_sigterm():
-            num_workers = _start(workers) if address is None else _join(workers, address)
-        yield num_workers
+        yield
     finally:
         ray.shutdown()
 
@@ -63,26 +115,29 @@ def _start_hint(error: Exception) -> str:
     return "set RAY_TMPDIR to a folder of your own with a short path"
 
 
-def _join(workers: int | None, address: str) -> int:
+def _join(address: str) -> None:
     hint = "give the address that `ray start --head` printed to --ray-address"
     try:
         _check_answers(address)
         ray.init(address=address, **_QUIET)
-        cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise WorkError(f"no Ray cluster can be joined ({error})", where=address, hint=hint) from None
-    return min(workers or cores, cores)
 
 
 def _check_answers(address: str) -> None:
     """Try to connect to `host:port`; addresses of other forms are Ray's to check.
 
     Raises:
-        OSError: nothing answers.
+        OSError: nothing answers, or not by HTTP/2, which Ray speaks: it would try for minutes.
     """
     host, _, port = address.rpartition(":")
-    if port.isdigit() and "/" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    if not port.isdigit() or "/" in host:
+        return
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS) as connection:
+        connection.sendall(_HTTP2_PREFACE)
+        frame = connection.recv(9)
+    if frame[3:4] != _HTTP2_SETTINGS:
+        raise ConnectionError("another program answers there")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from vice.data_specs.fingerprint import difference
 from vice.data_specs.shard_format import SHARD_FOLDER
 from vice.pipeline.prep.damage import changed_shards
 from vice.pipeline.prep.earlier import Earlier
-from vice.pipeline.prep.executors import open_executor
+from vice.pipeline.prep.executors import joined, open_executor
 from vice.pipeline.prep.inputs import Inputs, find_inputs, printable_paths
 from vice.pipeline.prep.plan import KeyedInput, implementation
 from vice.pipeline.prep.sample import Recipe
@@ -112,12 +112,12 @@ def repair_shards(
     """
     plan = _plan(shards, inputs, names)
     out = shards.storage
-    with out.hold(LOCK) as hold:
-        # nothing has to be computed for a shard without samples
-        empty = [number for number in range(len(names)) if not plan.num_inputs_of(number)]
+    # nothing has to be computed for a shard without samples
+    empty = [number for number in range(len(names)) if not plan.num_inputs_of(number)]
+    others = [number for number in range(len(names)) if number not in empty]
+    with joined(workers, ray_address if others else None), out.hold(LOCK) as hold:
         for number in empty:
             _rewrite(out, names[number], [], plan.recorded[number])
-        others = [number for number in range(len(names)) if number not in empty]
         if others:
             _make(out, plan, others, hold, workers, ray_address)
         if not Earlier(out).is_kept:

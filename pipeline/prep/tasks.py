@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
@@ -19,6 +20,7 @@ from vice.pipeline.prep.progress import PictureProgress
 from vice.pipeline.prep.ray_session import CRASH_RETRIES
 from vice.pipeline.prep.sample import Recipe
 from vice.pipeline.prep.shard import Part, ShardFiles, build_part, check_shard
+from vice.pipeline.prep.versions import check_versions, package_versions
 from vice.pipeline.storage.base import Storage
 
 _TASKS_PER_WORKER = 2
@@ -59,7 +61,7 @@ class RayTasks:
     Args:
         out: the folder.
         plan: the shards to be made.
-        num_workers: tasks that can run at once.
+        num_workers: says how many tasks can run at once, which may change while they run.
         check: called after every task; raises where another run has taken OUT.
         writer: how the shard of a number is written.
     """
@@ -68,7 +70,7 @@ class RayTasks:
         self,
         out: Storage,
         plan: ShardPlan,
-        num_workers: int,
+        num_workers: Callable[[], int],
         *,
         check: Callable[[], None],
         writer: Callable[[int], WriteShard],
@@ -77,13 +79,14 @@ class RayTasks:
         self._whole: dict[int, ShardFiles] = {}
         self._running: dict[ray.ObjectRef, _Job] = {}
         options = {"max_retries": CRASH_RETRIES}
-        self._check = ray.remote(**options)(check_shard)
+        self._check = ray.remote(**options)(_check_shard)
         # joining parts is waiting for the disk: it takes no core from those that make parts
         self._write = ray.remote(num_cpus=0, **options)(_write_shard)
         self._make = ray.remote(num_returns=2, **options)(_make_part)
         self._make_apart = ray.remote(num_returns=2, **options)(_make_part_apart)
         self._out = ray.put(out)
         self._recipe = ray.put(plan.recipe)
+        self._versions = ray.put(package_versions())
 
     def finish(self, numbers: Sequence[int], begun: Iterable[int] = ()) -> list[ShardFiles]:
         """See `Executor`."""
@@ -102,7 +105,7 @@ class RayTasks:
         waiting = iter(starts)
         more = True
         while more or self._running:
-            while more and len(self._running) < _TASKS_PER_WORKER * self._num_workers:
+            while more and len(self._running) < _TASKS_PER_WORKER * self._num_workers():
                 start = next(waiting, None)
                 more = start is not None
                 if more:
@@ -135,12 +138,12 @@ class RayTasks:
             if found is not None:
                 self._whole[number] = found
 
-        task = self._check.remote(self._out, self._plan.shard(number), self._plan.settings_fingerprint)
+        task = self._check.remote(self._versions, self._out, self._plan.shard(number), self._plan.settings_fingerprint)
         self._running[task] = _Job(then)
 
     def _parts(self, numbers: list[int]) -> Iterator[Callable[[], None]]:
         """Every part of the shards that are to be made."""
-        size = part_size(sum(self._plan.num_inputs_of(number) for number in numbers), self._num_workers)
+        size = part_size(sum(self._plan.num_inputs_of(number) for number in numbers), self._num_workers())
         for number in numbers:
             inputs = self._plan.inputs_of(number)
             shard = _OpenShard(number, unfinished=-(-len(inputs) // size))
@@ -149,7 +152,7 @@ class RayTasks:
                 yield lambda shard=shard, part=part: self._start_part(shard, part)
 
     def _start_part(self, shard: _OpenShard, inputs: list[KeyedInput]) -> None:
-        part, tally = self._make.remote(inputs, self._recipe)
+        part, tally = self._make.remote(self._versions, inputs, self._recipe)
         position = len(shard.parts)
         shard.parts.append([part])
 
@@ -164,7 +167,7 @@ class RayTasks:
 
     def _start_alone(self, shard: _OpenShard, parts: list[ray.ObjectRef], number: int, one: KeyedInput) -> None:
         """Start a task for one input of a part; where it takes all memory, it is rejected."""
-        parts[number], tally = self._make_apart.remote([one], self._recipe)
+        parts[number], tally = self._make_apart.remote(self._versions, [one], self._recipe)
 
         def instead(death: _Death) -> None:
             if not isinstance(death, ray.exceptions.OutOfMemoryError):
@@ -179,26 +182,41 @@ class RayTasks:
         shard.unfinished -= 1
         if shard.unfinished == 0:
             name, write = self._plan.shard(shard.number), self._writer(shard.number)
-            task = self._write.remote(self._out, name, write, [part for parts in shard.parts for part in parts])
+            task = self._write.remote(
+                self._versions, self._out, name, write, [part for parts in shard.parts for part in parts]
+            )
             shard.parts.clear()
             self._running[task] = _Job(lambda files: self._whole.update({shard.number: files}))
 
 
-def _make_part(inputs: list[KeyedInput], recipe: Recipe) -> tuple[Part, tuple[int, int]]:
-    """Ray task: make a part; also tells the number of inputs and of rejections."""
+def _make_part(versions: dict[str, str], inputs: list[KeyedInput], recipe: Recipe) -> tuple[Part, tuple[int, int]]:
+    """Ray task: make a part; also returns the number of inputs and of rejections."""
+    check_versions(versions)
     cv2.setNumThreads(1)  # Ray runs one task per core
     part = make_part(inputs, recipe)
     return part, (len(inputs), len(part.rejected))
 
 
-def _make_part_apart(inputs: list[KeyedInput], recipe: Recipe) -> tuple[Part, tuple[int, int]]:
+def _make_part_apart(
+    versions: dict[str, str], inputs: list[KeyedInput], recipe: Recipe
+) -> tuple[Part, tuple[int, int]]:
     """Ray task: make a part, each input in a process of its own."""
+    check_versions(versions)
     part = make_part(inputs, recipe, make_sample_apart)
     return part, (len(inputs), len(part.rejected))
 
 
-def _write_shard(out: Storage, name: str, write: WriteShard, parts: list[ray.ObjectRef]) -> ShardFiles:
+def _check_shard(versions: dict[str, str], out: Storage, name: str, settings_fingerprint: str) -> ShardFiles | None:
+    """Ray task: what an earlier run made of a shard, if it is whole."""
+    check_versions(versions)
+    return check_shard(out, name, settings_fingerprint)
+
+
+def _write_shard(
+    versions: dict[str, str], out: Storage, name: str, write: WriteShard, parts: list[ray.ObjectRef]
+) -> ShardFiles:
     """Ray task: join the parts of a shard, one in memory at a time."""
+    check_versions(versions)
     return write(out, name, (ray.get(part) for part in parts))
 
 
@@ -207,6 +225,12 @@ def _as_told(error: ray.exceptions.RayTaskError) -> ViceError:
     cause = error.cause
     if isinstance(cause, ViceError):
         return cause
+    if isinstance(cause, ray.exceptions.RaySystemError):
+        # Ray names the node in the text alone
+        node = re.search(r"\bip=([^,)\s]+)", str(error))
+        what = f"a node cannot load the packages of a task ({str(cause).splitlines()[0]})"
+        hint = "install the same packages there as on this machine, then run the same command again"
+        return WorkError(what, where=node and node[1], hint=hint)
     what = f"a task failed ({type(cause).__name__}: {cause})"
     return WorkError(what, hint="run the same command again to go on; --debug tells more")
 

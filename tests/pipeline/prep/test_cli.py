@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -140,6 +141,17 @@ def test_an_address_where_no_cluster_answers_is_one_line(run, source, spec_page,
         "vice-prep: error: no Ray cluster can be joined ([Errno 111] Connection refused)"
     )
     assert len(err.splitlines()) == 1 and "--ray-address" in err and time.monotonic() - started < 15
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_address_where_another_program_answers_is_one_line(run, source, spec_page, tmp_path):
+    """Ray itself would try for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        code, _, err = run("shard", source, tmp_path / "out", "--dataset", spec_page, "--ray-address", address)
+    assert (code, len(err.splitlines())) == (1, 1) and "another program answers there" in err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("variable", "value"), [("HOME", "/dev/null/home"), ("RAY_TMPDIR", "/tmp/" + "r" * 100)])

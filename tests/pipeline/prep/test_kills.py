@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -168,7 +169,15 @@ def test_25_kills_change_no_byte(pictures, whole, tmp_path):
     assert killer.has_enough and min(killer.kills.values()) >= NUM_KILLS // 3, (killer.kills, killer.while_writing)
 
 
-def test_a_node_lost_in_the_middle_changes_no_byte(pictures, whole, tmp_path):
+OTHER_NUMBA = """
+import importlib.metadata as metadata
+
+version = metadata.version
+metadata.version = lambda name: "0.1" if name == "numba" else version(name)
+"""
+
+
+def test_a_node_lost_in_the_middle_changes_no_byte_and_one_of_other_versions_is_refused(pictures, whole, tmp_path):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         node = cluster.add_node(num_cpus=1)
@@ -181,6 +190,12 @@ def test_a_node_lost_in_the_middle_changes_no_byte(pictures, whole, tmp_path):
         code, told = finish(driver)
         assert code == 0, told
         assert hashes(out) == whole
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other/sitecustomize.py").write_text(OTHER_NUMBA)
+        paths = os.pathsep.join([str(tmp_path / "other"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+        cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": paths})
+        code, told = finish(start(pictures, tmp_path / "mixed", "--ray-address", cluster.address))
+        assert code == 1 and f"-> '0.1'): {socket.gethostname()}; install the same versions" in told, told
     finally:
         cluster.shutdown()
 
