@@ -93,7 +93,7 @@ class _OfShards:
 class _OfFiles:
     def __init__(self, source: str, short_side: int | None):
         self._inputs, self._short_side = find_inputs(source, load_dataset("image_folder")), short_side
-        self._settings = PrepSettings(max_side=MAX_SIDE)
+        self._settings = PrepSettings(max_side=MAX_SIDE, white_level="auto")
         self.fingerprint = self._inputs.fingerprint
 
     def __len__(self) -> int:
@@ -116,4 +116,6 @@ class _OfFiles:
     def _decoded(self, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
         header = read_header(data, self._settings.max_pixels)
         geometry = plan_geometry(header.width, header.height, header.orientation, self._settings)
-        return geometry.picture(decode_strictly(data, header, self._settings.max_pixels))
+        white_level = self._settings.white_level
+        decoded = decode_strictly(data, header, self._settings.max_pixels, white_level=white_level)
+        return geometry.picture(decoded.pixels)
