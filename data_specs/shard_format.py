@@ -1,4 +1,4 @@
-"""Shard format, versions 1 and 2: names of files and members, Arrow schemas, and the record `dataset.json`.
+"""Shard format, versions 1 to 3: names of files and members, Arrow schemas, and the record `dataset.json`.
 
 OUT/dataset.json            settings, spec, totals, sha256 of every other file; written last = complete
 OUT/manifest.parquet        a row per sample            OUT/rejected.parquet   a row per input left out
@@ -8,10 +8,10 @@ OUT/shards/SPLIT-000000.tar USTAR, members of a sample adjacent    .idx  DALI in
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from vice.data_specs.dataset import DatasetSpec
 from vice.data_specs.errors import InputError
@@ -20,8 +20,9 @@ from vice.data_specs.regions import RegionLayer
 from vice.data_specs.validation import StrictModel, parse
 
 FORMAT_NAME = "vice-shards"
-FORMAT_VERSIONS = (1, 2)
-"""2 where inputs were appended, 1 otherwise; version 2 adds `data_version` and `earlier` to `dataset.json`."""
+FORMAT_VERSIONS = (1, 2, 3)
+"""Of `dataset.json`, the lowest that can say it all: 2 adds `data_version` and `earlier`, where inputs were appended;
+3 adds `notes`, where there are any, and the setting `white_level`, where it was given."""
 
 DATASET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.parquet"
@@ -86,6 +87,9 @@ class PrepSettings(StrictModel):
     """Pictures whose longer side is larger are made smaller."""
     picture: Literal["jpeg", "png"] = "jpeg"
     """How pictures are stored: jpeg keeps the original bytes where it can, png is lossless."""
+    white_level: Annotated[int, Field(ge=1, le=65535)] | Literal["auto"] | None = None
+    """Value that is white in files of 16 bits per channel: None is 65535; auto finds it for each file, the smallest
+    2^n-1 that neither its values nor the maximum in its metadata exceed."""
     max_pixels: int = Field(default=100_000_000, ge=1024)
     """Pictures and label maps with more pixels are rejected by their header, before they are decoded."""
     tar_window: int = Field(default=16, ge=1)
@@ -94,6 +98,14 @@ class PrepSettings(StrictModel):
     """Inputs per shard."""
     seed: int = Field(default=0, ge=0)
     """Seed of the order of the inputs over the shards."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_later_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A setting that came later is left out where it changes nothing, so that fingerprints stay."""
+        content = handler(self)
+        if self.white_level is None:
+            content.pop("white_level", None)
+        return content
 
 
 class ShardRecord(StrictModel):
@@ -104,6 +116,14 @@ class ShardRecord(StrictModel):
     num_samples: int
     num_rejected: int
     settings_fingerprint: str
+
+
+class Note(StrictModel):
+    """What should be known of some samples."""
+
+    num_inputs: int
+    sources: list[str]
+    """The first few of them."""
 
 
 class EarlierVersion(StrictModel):
@@ -120,7 +140,7 @@ class DatasetRecord(StrictModel):
     """`dataset.json`, written last: the whole OUT is complete."""
 
     format: Literal["vice-shards"] = FORMAT_NAME
-    version: Literal[1, 2] = 1
+    version: Literal[1, 2, 3] = 1
     """Of the format."""
     data_version: int = 1
     """Of the data: 1, and one more for every time that inputs were appended."""
@@ -136,6 +156,8 @@ class DatasetRecord(StrictModel):
     num_samples: int
     num_rejected: int
     num_shards: int
+    notes: dict[str, Note] = {}
+    """How pictures are stored that lost something on the way: bits, values or pages."""
     files: dict[str, str]
     """sha256 of every other file of OUT, by path relative to OUT."""
     fingerprint: str
@@ -148,10 +170,11 @@ class DatasetRecord(StrictModel):
         return draft.model_copy(update={"fingerprint": fingerprint(draft.content(exclude={"fingerprint"}))})
 
     def content(self, *, exclude: set[str] = frozenset()) -> dict[str, Any]:
-        """What `dataset.json` says; format version 1 says nothing of versions of the data."""
-        return self.model_dump(
-            mode="json", exclude=exclude | ({"data_version", "earlier"} if self.version == 1 else set())
+        """What `dataset.json` says; earlier versions of the format do not have all fields."""
+        later = ({"data_version", "earlier"} if self.version < 2 else set()) | (
+            {"notes"} if self.version < 3 else set()
         )
+        return self.model_dump(mode="json", exclude=exclude | later)
 
     def as_earlier(self) -> EarlierVersion:
         """This version as the next one names it."""
@@ -198,7 +221,7 @@ def parse_dataset_record(data: bytes, where: object) -> DatasetRecord:
         raise InputError("not written by vice-prep", where=where, hint="give a folder made by vice-prep shard")
     if told.get("version") not in FORMAT_VERSIONS:
         raise InputError(
-            f"shard format version {told.get('version')!r}, this program reads versions 1 and 2",
+            f"shard format version {told.get('version')!r}, this program reads versions 1 to 3",
             where=where,
             hint="shard again, or install the version of vice-dense that wrote it",
         )

@@ -60,8 +60,8 @@ def test_shards_that_are_none_or_of_another_version(scene_shards, tmp_path):
     copy = tmp_path / "later"
     shutil.copytree(scene_shards["train"], copy)
     record = json.loads((copy / "dataset.json").read_text())
-    (copy / "dataset.json").write_text(json.dumps({**record, "version": 3}))
-    assert "shard format version 3, this program reads versions 1 and 2" in launch(copy, tmp_path / "run")
+    (copy / "dataset.json").write_text(json.dumps({**record, "version": 4}))
+    assert "shard format version 4, this program reads versions 1 to 3" in launch(copy, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

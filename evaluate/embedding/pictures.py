@@ -94,7 +94,7 @@ class _OfFiles:
     def __init__(self, source: str, short_side: int | None):
         plain = load_dataset("image_folder")
         self._inputs, self._short_side = find_inputs(source, plain), short_side
-        self._settings = PrepSettings(max_side=MAX_SIDE)
+        self._settings = PrepSettings(max_side=MAX_SIDE, white_level="auto")
         self._recipe = Recipe(self._inputs.storage, plain, self._settings)
         self.fingerprint = self._inputs.fingerprint
 
@@ -118,4 +118,6 @@ class _OfFiles:
     def _decoded(self, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
         header = read_header(data, self._settings.max_pixels)
         geometry = plan_geometry(header.width, header.height, header.orientation, self._settings)
-        return geometry.picture(decode_strictly(data, header, self._settings.max_pixels))
+        white_level = self._settings.white_level
+        decoded = decode_strictly(data, header, self._settings.max_pixels, white_level=white_level)
+        return geometry.picture(decoded.pixels)

@@ -71,6 +71,14 @@ def shard(
     picture: Annotated[
         Literal["jpeg", "png"], typer.Option(help="jpeg keeps original bytes where it can; png is lossless.")
     ] = "jpeg",
+    white_level: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALUE|auto",
+            help="What is white in 16-bit files: 4095 for 12-bit data; auto: from each file. [default: 65535]",
+            show_default=False,
+        ),
+    ] = None,
     max_pixels: Annotated[
         int, typer.Option(metavar="N", help="Reject pictures with more pixels, before they are decoded.")
     ] = 100_000_000,
@@ -100,6 +108,7 @@ def shard(
             "center_crop": center_crop,
             "max_side": max_side,
             "picture": picture,
+            "white_level": _white_level(white_level),
             "max_pixels": max_pixels,
             "samples_per_shard": samples_per_shard,
             "seed": seed,
@@ -120,6 +129,15 @@ def shard(
         print(retry_rejected(source, out, workers=workers, ray_address=ray_address).headline)
     print(summary(out))
     refuse_rejections(out, max_rejected)
+
+
+def _white_level(text: str | None) -> int | str | None:
+    """An option's value as the setting's."""
+    if text in (None, "auto"):
+        return text
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise InputError("not a white level", where=f"--white-level {text}", hint="give a value up to 65535, or auto")
+    return int(text)
 
 
 @app.command(epilog="Example: vice-prep append photos/train shards/train --workers 8")

@@ -10,11 +10,24 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from vice.pipeline.prep.depth import (
+    FULL,
+    Depth,
+    WhiteLevel,
+    bits_per_channel,
+    choose_white,
+    colours_in_8_bits,
+    grey_in_8_bits,
+    largest,
+    over_white,
+)
 from vice.pipeline.prep.geometry import turn_back
 from vice.pipeline.prep.headers import FLOAT_PIXELS, PROCESS_STATE, Header, opened, orientation_of
 from vice.pipeline.prep.rejection import Rejected
@@ -22,9 +35,19 @@ from vice.pipeline.prep.rejection import Rejected
 _BAND = 64
 """Rows that are converted at once: what conversions take of memory does not grow with the picture."""
 
-_TIFF_BITS, _TIFF_PHOTOMETRIC = 0x0102, 0x0106
+_TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 0x0106, 0x0153
+_SIGNED = 2
 _JPEG_WARNING = re.compile(r"JPEG|progression sequence|SOS parameters|Adobe color|JFIF revision")
 """Every warning of libjpeg, harmless ones too: it tells only the first of a file's."""
+
+
+class Decoded(NamedTuple):
+    """A picture decoded whole."""
+
+    pixels: np.ndarray
+    """uint8 [h, w, 3], RGB."""
+    depth: Depth | None
+    """Of a file of 16 bits per channel whose white is not known from its format."""
 
 
 def decode_rgb(data: bytes, *, turn: bool = True) -> tuple[np.ndarray | None, bool]:
@@ -42,7 +65,9 @@ def decode_rgb(data: bytes, *, turn: bool = True) -> tuple[np.ndarray | None, bo
     return pixels, _JPEG_WARNING.search(messages) is None
 
 
-def decode_strictly(data: bytes, header: Header, max_pixels: int, *, reduction: int = 1) -> np.ndarray:
+def decode_strictly(
+    data: bytes, header: Header, max_pixels: int, *, reduction: int = 1, white_level: WhiteLevel = None
+) -> Decoded:
     """Decode any picture whole, without following its orientation.
 
     Grey, palette and CMYK pictures become RGB, 16 bits are scaled to 8, what is transparent is laid over white, of an
@@ -54,83 +79,89 @@ def decode_strictly(data: bytes, header: Header, max_pixels: int, *, reduction: 
         max_pixels: larger pictures are refused.
         reduction: 2, 4 or 8 decodes a JPEG at that fraction of its width and height, both of which it must divide;
             other formats are decoded at their full size.
-
-    Returns:
-        uint8 [h, w, 3], RGB.
+        white_level: see `PrepSettings`.
 
     Raises:
-        Rejected: it ends early, is corrupt, or has pixels that are no 8 or 16 bit integers.
+        Rejected: it ends early, is corrupt, or has pixels that are no unsigned 8 or 16 bit integers.
     """
     with opened(data, max_pixels) as image:
         size = header.width, header.height
         try:
+            bits = bits_per_channel(image, data)
             if reduction > 1 and image.format in ("JPEG", "MPO"):
                 size = header.width // reduction, header.height // reduction
                 image.draft(None, size)
             image.load()
             turned = header.orientation if image.format == "TIFF" else 1  # Pillow and OpenCV turn TIFF, and only TIFF
-            pixels = None if _has_16_bit_colours(image, data) else _rgb_of(image)
+            decoded = _in_8_bits(image, data, bits, white_level)
         except Rejected:
             raise
         except Exception as error:  # decoders raise anything on corrupt bytes
             raise Rejected("picture", f"cannot be decoded whole ({error or type(error).__name__})") from None
-    if pixels is None:
-        pixels = _rgb_of_16_bits(data)
-    pixels = turn_back(pixels, turned)
+    pixels = turn_back(decoded.pixels, turned)
     if pixels.shape[1::-1] != size:
         raise Rejected("picture", "its header and its pixels differ in size")
-    return pixels
+    return Decoded(pixels, decoded.depth)
 
 
-def _has_16_bit_colours(image: Image.Image, data: bytes) -> bool:
-    if image.mode not in ("RGB", "RGBA", "LA"):
-        return False
-    if image.format == "TIFF":
-        return 16 in tuple(image.tag_v2.get(_TIFF_BITS, ()))
-    return image.format == "PNG" and data[24] == 16
+def _in_8_bits(image: Image.Image, data: bytes, bits: int, white_level: WhiteLevel) -> Decoded:
+    """The pixels of a loaded picture with so many bits per channel."""
+    _refuse_other_numbers(image, bits)
+    if image.mode.startswith("I"):
+        return _of_grey(image, data, bits, white_level)
+    if bits == 16 and image.mode in ("RGB", "RGBA", "LA"):
+        if image.format in ("PNG", "TIFF") or white_level is not None:
+            return _of_16_bit_colours(image, data, white_level)
+        rgb, depth = _of_8_bits(image), None  # of other formats Pillow's upper 8 bits will do
+        if rgb.max() < 128:
+            with suppress(Rejected):
+                depth = _of_16_bit_colours(image, data, None).depth
+        return Decoded(rgb, depth)
+    return Decoded(_of_8_bits(image), None)
 
 
-def _rgb_of(image: Image.Image) -> np.ndarray:
-    """The pixels of a loaded picture, uint8 [h, w, 3]."""
-    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
-        of_32_bits = "pixels of 32 bits are not supported: convert to 8 or 16 bits"
-        raise Rejected("picture", FLOAT_PIXELS if image.mode == "F" else of_32_bits)
-    tags = image.tag_v2 if image.format == "TIFF" else {}
-    white = 4095 if tuple(tags.get(_TIFF_BITS, ())) == (12,) else 65535
-    inverted = tags.get(_TIFF_PHOTOMETRIC) == 0
-    rgb = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, _BAND):
-        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
-        if band.mode.startswith("I"):
-            grey = np.asarray(band).astype(np.uint32)
-            grey8 = (grey * 255 + white // 2) // white
-            grey8 = 255 - grey8 if inverted else grey8
-            grey8[grey == band.info.get("transparency", -1)] = 255
-            rgb[top : top + _BAND] = grey8[..., None]
-        elif band.has_transparency_data:
-            rgb[top : top + _BAND] = _over_white(np.asarray(band.convert("RGBA")), 255)
-        else:
-            rgb[top : top + _BAND] = np.asarray(band.convert("RGB"))
-    return rgb
+def _refuse_other_numbers(image: Image.Image, bits: int) -> None:
+    """Refuse pixels of a loaded picture that are no unsigned integers of up to 16 bits."""
+    if image.mode == "F":
+        raise Rejected("picture", FLOAT_PIXELS)
+    if image.format == "TIFF" and bits <= 16 and _SIGNED in tuple(image.tag_v2.get(_TIFF_SAMPLE_FORMAT, ())):
+        raise Rejected("picture", "signed pixels are not supported: convert to unsigned 8 or 16 bits")
+    if image.mode == "I" and image.format != "PPM":
+        raise Rejected("picture", "pixels of 32 bits are not supported: convert to 8 or 16 bits")
 
 
-def _rgb_of_16_bits(data: bytes) -> np.ndarray:
-    """The pixels of a PNG or TIFF of 16 bits per channel that is known to be whole, uint8 [h, w, 3]."""
+def _of_grey(image: Image.Image, data: bytes, bits: int, white_level: WhiteLevel) -> Decoded:
+    grey = np.asarray(image).astype(np.uint16)
+    transparent = image.info.get("transparency", -1)
+    depth, white = None, 4095 if bits == 12 else FULL
+    if bits == 16:
+        maximum = largest(grey, transparent)
+        white = choose_white(white_level, maximum, image, data)
+        depth = Depth(maximum, white)
+    inverted = image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0
+    return Decoded(grey_in_8_bits(grey, white, transparent=transparent, inverted=inverted), depth)
+
+
+def _of_16_bit_colours(image: Image.Image, data: bytes, white_level: WhiteLevel) -> Decoded:
+    """Of a file that is known to be whole."""
     pixels, _ = _decode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
         raise Rejected("picture", "its colours of 16 bits cannot be decoded")
-    rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
-    for top in range(0, len(pixels), _BAND):
-        band = pixels[top : top + _BAND, :, [2, 1, 0, 3][: pixels.shape[2]]]
-        band = _over_white(band, 65535) if band.shape[2] == 4 else band
-        rgb[top : top + _BAND] = (band.astype(np.uint32) + 128) // 257
+    maximum = largest(pixels)
+    white = choose_white(white_level, maximum, image, data)
+    return Decoded(colours_in_8_bits(pixels, white), Depth(maximum, white))
+
+
+def _of_8_bits(image: Image.Image) -> np.ndarray:
+    """uint8 [h, w, 3]."""
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _BAND):
+        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
+        if band.has_transparency_data:
+            rgb[top : top + _BAND] = over_white(np.asarray(band.convert("RGBA")), 255)
+        else:
+            rgb[top : top + _BAND] = np.asarray(band.convert("RGB"))
     return rgb
-
-
-def _over_white(rgba: np.ndarray, white: int) -> np.ndarray:
-    """Lay [h, w, 4], values 0..white, over white: [h, w, 3]."""
-    alpha = rgba[..., 3:].astype(np.uint32)  # white squared fits
-    return (rgba[..., :3] * alpha + white * (white - alpha) + white // 2) // white
 
 
 def _decode(data: bytes, flags: int) -> tuple[np.ndarray | None, str]:

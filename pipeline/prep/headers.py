@@ -55,6 +55,11 @@ _MAX_PNG_TEXT = 16_000_000
 _EXIF_ORIENTATION = 0x0112
 _TIFF_SUBFILE, _TIFF_TILE, _TIFF_SAMPLE_FORMAT = 0x00FE, (0x0142, 0x0143), 0x0153
 
+_COPY_OR_MASK = 0b101
+"""Bits of a TIFF page's NewSubfileType: a smaller copy of another page, or its mask."""
+_MAX_PAGES = 32
+"""Pages that are looked at for one that is no copy."""
+
 FLOAT_PIXELS = "float pixels are not supported: convert to 8 or 16 bits"
 
 PROCESS_STATE = threading.RLock()
@@ -71,6 +76,8 @@ class Header(NamedTuple):
     """EXIF orientation, 1..8."""
     plain_jpeg: bool
     """Whether every reader decodes these bytes alike and upright, see `is_plain_jpeg`."""
+    several: bool
+    """Whether the file holds more pages or frames, of which the first is taken."""
 
 
 def read_header(data: bytes, max_pixels: int) -> Header:
@@ -90,7 +97,29 @@ def read_header(data: bytes, max_pixels: int) -> Header:
             jpeg = walk_jpeg(data)
             refuse_lying_jpeg(jpeg, width, height)
             plain = jpeg.plain and given in (None, 1)
-    return Header(width, height, orientation, plain)
+        several = _has_more_pages(image) if image.format == "TIFF" else _is_animated(image)
+    return Header(width, height, orientation, plain, several)
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:  # of MPO, what follows is a preview or the other eye's picture
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    except Exception:  # a second frame that is corrupt is no reason to refuse the first
+        return True
+
+
+def _has_more_pages(tiff: Image.Image) -> bool:
+    """Whether a TIFF has a page after the first that is neither a smaller copy nor a mask."""
+    for page in range(1, _MAX_PAGES):
+        try:
+            tiff.seek(page)
+        except EOFError:
+            return False
+        except Exception:  # a page that Pillow does not understand is one nevertheless
+            return True
+        if not _number(tiff.tag_v2.get(_TIFF_SUBFILE)) & _COPY_OR_MASK:
+            return True
+    return False
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def facts_of(shards: Shards) -> dict[str, Any]:
         "mean_region_size": {layer: math.sqrt(pixels / total["sum"]) for layer, total in layers.items()},
         "has_labels": all(row["has_labels"] for row in rows),
         "commonest_rejections": commonest_reasons(_rejected(shards), limit=_NUM_REASONS),
+        "notes": {note: counted.model_dump() for note, counted in record.notes.items()},
         "settings": record.settings.model_dump(mode="json"),
         "implementation": record.implementation,
     }
@@ -146,10 +147,18 @@ def _sections(told: dict[str, Any], out: str) -> Iterator[tuple[str, str]]:
     if reasons:
         counted = [(f"{told['num_rejected']:,}", "inputs" if told["num_rejected"] > 1 else "input")]
         yield from _table("rejected", counted + [(f"{int(count):,}", f"× {reason}") for count, _, reason in reasons])
+    notes = sorted(told["notes"].items(), key=lambda item: -item[1]["num_inputs"])
+    if notes:
+        yield from _table("noted", [(f"{note['num_inputs']:,}", f"× {text}: {_named(note)}") for text, note in notes])
     yield "next", command("vice-prep", "verify", out)
     yield "", command("vice-prep", "preview", out, "--output", "preview.html")
     launch = command("vice-train", "launch", "--shards", out, "--run-dir", "runs/NAME")
     yield "", f"{launch}   (vice-train presets lists other recipes)"
+
+
+def _named(note: dict[str, Any]) -> str:
+    """The files of a note, as far as it names them."""
+    return ", ".join(note["sources"]) + (", …" if note["num_inputs"] > len(note["sources"]) else "")
 
 
 def _regions(told: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from vice.data_specs.shard_format import PrepSettings
 from vice.pipeline.prep.decoding import decode_rgb, decode_strictly
+from vice.pipeline.prep.depth import Depth
 from vice.pipeline.prep.geometry import Geometry, plan_geometry
 from vice.pipeline.prep.headers import Header, read_header
 from vice.pipeline.prep.rejection import Rejected
@@ -26,6 +27,8 @@ MAX_STORED_PIXELS = 1 << 30
 """What OpenCV decodes, as a reader of the shards does."""
 
 JPEG_QUALITY = 95
+
+_SEVERAL = "several pages or frames, of which only the first is stored"
 
 _OF_NUMBERS = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_COMPRESSION, 5]
 """Maps of numbers repeat themselves from row to row, which deflate finds by itself; filters made for pictures hide it.
@@ -46,6 +49,10 @@ class StandardPicture:
     """Width and height as stored in the source file, before any turn."""
     kept_original: bool
     """Whether `data` is the source file itself."""
+    depth: Depth | None
+    """Of a source file of 16 bits per channel, see `Decoded`."""
+    notes: tuple[str, ...]
+    """What should be known of how it is stored."""
 
 
 def picture_version(settings: PrepSettings) -> str:
@@ -69,13 +76,17 @@ def standardise(data: bytes, settings: PrepSettings) -> StandardPicture:
     if max(geometry.crop[2:]) > MAX_SIDE or geometry.crop[2] * geometry.crop[3] > MAX_STORED_PIXELS:
         raise Rejected("picture", "too large to be stored: choose a smaller max_side", "too-large")
     stored, pixels = data, _original_pixels(data, header, geometry, settings)
-    kept = pixels is not None
+    kept, depth = pixels is not None, None
     if pixels is None:
         reduction = 1 if settings.short_side is None else geometry.reduction
-        whole = decode_strictly(data, header, settings.max_pixels, reduction=reduction)
+        whole, depth = decode_strictly(
+            data, header, settings.max_pixels, reduction=reduction, white_level=settings.white_level
+        )
         stored = _encode(geometry.picture(whole), settings)
         pixels, _ = decode_rgb(stored)
-    return StandardPicture(stored, pixels, geometry, (header.width, header.height), kept)
+    notes = (depth and depth.note(settings.white_level), _SEVERAL if header.several else None)
+    size = header.width, header.height
+    return StandardPicture(stored, pixels, geometry, size, kept, depth, tuple(filter(None, notes)))
 
 
 def _too_small(geometry: Geometry) -> str:

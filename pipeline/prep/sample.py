@@ -72,6 +72,8 @@ class PreparedSample:
     """Extension to bytes, in the order in which they stand in the tar."""
     row: dict[str, Any]
     """Its row of the manifest, without `shard` and `index`."""
+    notes: tuple[str, ...] = ()
+    """What should be known of how its picture is stored."""
 
 
 def make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample | Rejection:
@@ -111,9 +113,18 @@ def _make_sample(one: Input, key: str, recipe: Recipe) -> PreparedSample:
     if labels is not None:
         members[LABELS_MEMBER] = encode_map(labels)
     hashes = {member: hashlib.sha256(content).hexdigest() for member, content in members.items()}
-    members[META_MEMBER] = canonical_json(row | {"kept_original_bytes": picture.kept_original, "sha256": hashes})
+    meta = row | _depth_facts(picture, settings) | {"kept_original_bytes": picture.kept_original, "sha256": hashes}
+    members[META_MEMBER] = canonical_json(meta)
     sizes = {member: len(content) for member, content in members.items()}
-    return PreparedSample(key, members, row | {"member_bytes": sizes, "has_labels": labels is not None})
+    row |= {"member_bytes": sizes, "has_labels": labels is not None}
+    return PreparedSample(key, members, row, picture.notes)
+
+
+def _depth_facts(picture: StandardPicture, settings: PrepSettings) -> dict[str, int]:
+    """The white level that was used, and the largest value, of a picture of 16 bits per channel."""
+    if settings.white_level is None or picture.depth is None:
+        return {}
+    return {"white_level": picture.depth.white, "largest_value": picture.depth.maximum}
 
 
 def read_bytes(one: Input, recipe: Recipe) -> bytes:

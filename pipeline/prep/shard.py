@@ -24,7 +24,7 @@ from vice.pipeline.storage.base import Storage, hashed_file
 
 ROWS_FOLDER = f"{WORK_FOLDER}/rows"
 
-_REJECTED = b"rejected"
+_REJECTED, _NOTES = b"rejected", b"notes"
 
 
 class Part(NamedTuple):
@@ -37,6 +37,8 @@ class Part(NamedTuple):
     rows: list[dict[str, Any]]
     """Rows of the manifest, without `shard` and `index`."""
     rejected: list[Rejection]
+    notes: list[tuple[str, str]]
+    """Source and note of samples that have one, see `StandardPicture`."""
 
 
 class ShardFiles(NamedTuple):
@@ -66,7 +68,9 @@ def build_part(results: Sequence[PreparedSample | Rejection]) -> Part:
             index[-1].append((extension, buffer.tell() + tarfile.BLOCKSIZE, len(data), entry.name))
             tar.addfile(entry, io.BytesIO(data))
     rejected = [result for result in results if isinstance(result, Rejection)]
-    return Part(np.frombuffer(buffer.getvalue(), np.uint8), index, [sample.row for sample in samples], rejected)
+    rows = [sample.row for sample in samples]
+    notes = [(sample.row["source"], note) for sample in samples for note in sample.notes]
+    return Part(np.frombuffer(buffer.getvalue(), np.uint8), index, rows, rejected, notes)
 
 
 def tar_entry(name: str, size: int) -> tarfile.TarInfo:
@@ -91,7 +95,7 @@ def write_shard(storage: Storage, name: str, parts: Iterable[Part], settings_fin
     tar = write_tar(storage, name, parts)
     if tar.index:
         storage.write(f"{SHARD_FOLDER}/{name}.idx", tar.index)
-    storage.write(f"{ROWS_FOLDER}/{name}.parquet", _rows_bytes(name, tar.rows, tar.rejected))
+    storage.write(f"{ROWS_FOLDER}/{name}.parquet", _rows_bytes(name, tar))
     record = tar.record(len(tar.rejected), settings_fingerprint)
     data = record_bytes(record)
     storage.write(f"{SHARD_FOLDER}/{name}.json", data)
@@ -108,6 +112,8 @@ class WrittenTar(NamedTuple):
     rows: list[dict[str, Any]]
     """Rows of the manifest, without `shard` and `index`."""
     rejected: list[Rejection]
+    notes: list[tuple[str, str]]
+    """Source and note of samples that have one."""
 
     def record(self, num_rejected: int, settings_fingerprint: str) -> ShardRecord:
         """The record of the shard."""
@@ -139,6 +145,7 @@ def write_tar(storage: Storage, name: str, parts: Iterable[Part], *, expected: s
     """
     rows: list[dict[str, Any]] = []
     rejected: list[Rejection] = []
+    notes: list[tuple[str, str]] = []
     lines: list[str] = []
     tar_sha256 = hashlib.sha256().hexdigest()
     with ExitStack() as stack:
@@ -151,6 +158,7 @@ def write_tar(storage: Storage, name: str, parts: Iterable[Part], *, expected: s
                 file = stack.enter_context(hashed_file(storage, f"{SHARD_FOLDER}/{name}.tar"))
             lines += [_index_line(sample, file.tell()) for sample in part.index]
             rows += part.rows
+            notes += part.notes
             file.write(part.tar)
         if file is not None:
             file.write(bytes(end_of_tar(file.tell())))
@@ -158,7 +166,7 @@ def write_tar(storage: Storage, name: str, parts: Iterable[Part], *, expected: s
             if expected not in (None, tar_sha256):
                 raise ValueError(f"{name}.tar is not the expected one")
     index = f"{INDEX_VERSION} {len(lines)}\n{''.join(lines)}".encode("ascii") if lines else b""
-    return WrittenTar(tar_sha256, index, rows, rejected)
+    return WrittenTar(tar_sha256, index, rows, rejected, notes)
 
 
 def _index_line(sample: list[tuple[str, int, int, str]], start: int) -> str:
@@ -195,15 +203,26 @@ def _shard_files(name: str, record: ShardRecord, data: bytes) -> ShardFiles:
     return ShardFiles(name, named, record.num_samples, record.num_rejected)
 
 
-def _rows_bytes(name: str, rows: list[dict[str, Any]], rejected: list[Rejection]) -> bytes:
-    """Manifest rows as Parquet, rejections beside them, kept in OUT until the whole job is done."""
-    placed = [row | {"shard": f"{name}.tar", "index": number} for number, row in enumerate(rows)]
-    told = canonical_json([rejection._asdict() for rejection in rejected])
-    return parquet_bytes(manifest_table(placed).replace_schema_metadata({_REJECTED: told}))
+def _rows_bytes(name: str, tar: WrittenTar) -> bytes:
+    """Manifest rows as Parquet, with rejections and notes, kept in OUT until the whole job is done."""
+    placed = [row | {"shard": f"{name}.tar", "index": number} for number, row in enumerate(tar.rows)]
+    rejected = canonical_json([rejection._asdict() for rejection in tar.rejected])
+    metadata = {_REJECTED: rejected, _NOTES: canonical_json(tar.notes)}
+    return parquet_bytes(manifest_table(placed).replace_schema_metadata(metadata))
 
 
-def read_rows(storage: Storage, name: str) -> tuple[pa.Table, pa.Table]:
-    """Manifest rows and rejections of a shard that is whole."""
+class ShardRows(NamedTuple):
+    """What a shard that is whole adds to OUT's tables."""
+
+    samples: pa.Table
+    rejected: pa.Table
+    notes: list[tuple[str, str]]
+    """Source and note."""
+
+
+def read_rows(storage: Storage, name: str) -> ShardRows:
+    """Manifest rows, rejections and notes of a shard that is whole."""
     table = pq.read_table(io.BytesIO(storage.read(f"{ROWS_FOLDER}/{name}.parquet")))
     rejected = rejected_table(json.loads(table.schema.metadata[_REJECTED]))
-    return table.cast(MANIFEST_SCHEMA), rejected
+    notes = json.loads(table.schema.metadata.get(_NOTES, b"[]"))
+    return ShardRows(table.cast(MANIFEST_SCHEMA), rejected, notes)

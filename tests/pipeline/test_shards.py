@@ -140,8 +140,8 @@ def test_what_is_not_a_complete_folder_of_shards_is_refused(copied, tmp_path):
     with pytest.raises(InputError, match="not a folder of shards"):
         Shards(tmp_path)
     record = copied / DATASET_FILE
-    record.write_text(record.read_text().replace('"version": 1', '"version": 3'))
-    with pytest.raises(InputError, match="format version 3, this program reads versions 1 and 2"):
+    record.write_text(record.read_text().replace('"version": 1', '"version": 4'))
+    with pytest.raises(InputError, match="format version 4, this program reads versions 1 to 3"):
         Shards(copied)
     record.unlink()
     with pytest.raises(InputError, match=r"not complete.*run the same vice-prep shard again"):

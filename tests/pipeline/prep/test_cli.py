@@ -76,7 +76,7 @@ def test_another_format_version_is_refused_by_every_command(run, copied, source,
     preview = ("preview", copied, "--output", tmp_path / "sheet.png")
     for words in (("verify", copied), ("info", copied), preview, ("shard", source, copied)):
         code, _, err = run(*words)
-        assert code == 2 and "shard format version 7, this program reads versions 1 and 2" in err
+        assert code == 2 and "shard format version 7, this program reads versions 1 to 3" in err
 
 
 def test_good_commands_say_what_they_found(run, shards, source, spec_page, tmp_path):

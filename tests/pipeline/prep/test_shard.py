@@ -92,7 +92,7 @@ def test_record_and_rows_tell_what_is_in_it(tmp_path):
         num_rejected=1,
         settings_fingerprint="fingerprint",
     )
-    samples, rejected = read_rows(LocalStorage(tmp_path), "train-000000")
+    samples, rejected, _ = read_rows(LocalStorage(tmp_path), "train-000000")
     assert samples["key"].to_pylist() == ["train-00000000", "train-00000002"]
     assert samples["index"].to_pylist() == [0, 1]
     assert samples["shard"].to_pylist() == ["train-000000.tar"] * 2
