@@ -170,7 +170,9 @@ def _read(
             return _at_most(source, name, limit)
         if place.size > limit:
             return None
-        return read_indexed(source, one.tar, place, name) if one.indexed else source.read_ranges(one.tar, [place])[0]
+        if one.header_size:
+            return read_indexed(source, one.tar, place, name, one.header_size)
+        return source.read_ranges(one.tar, [place])[0]
 
     try:
         data = _with_retries(read)
