@@ -39,8 +39,8 @@ class TarPlaces:
     """int64 [n, 4]: offset and size of the picture, offset and size of the label map; -1 where there is none."""
     problems: dict[str, str]
     """Of tars that cannot be read to their end."""
-    indexed: frozenset[int]
-    """Numbers of the tars of which only an index says what lies where."""
+    header_sizes: dict[int, int]
+    """By number of a tar of which only an index says what lies where, bytes of the header before each member."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Inputs:
         offset, size, label_offset, label_size = self.tars.places[number].tolist()
         label = None if label_offset < 0 else Place(label_offset, label_size)
         tar = int(self.tars.tar[number])
-        indexed = tar in self.tars.indexed
-        return Input(path, self.tars.names[tar], Place(offset, size), label, indexed=indexed)
+        header_size = self.tars.header_sizes.get(tar, 0)
+        return Input(path, self.tars.names[tar], Place(offset, size), label, header_size=header_size)
 
 
 def find_inputs(
@@ -140,7 +140,7 @@ class _Table:
     tar: list[np.ndarray] = field(default_factory=list)
     places: list[np.ndarray] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
-    indexed: list[int] = field(default_factory=list)
+    header_sizes: dict[int, int] = field(default_factory=dict)
     plain: int = 0
     """Files by themselves since the last tar."""
 
@@ -164,8 +164,8 @@ class _Table:
         self.has_picture = self.has_picture or found.has_picture
         self.has_label = self.has_label or bool((found.places[:, 2] >= 0).any())
         self.problems |= found.problems
-        if found.indexed:
-            self.indexed.append(len(self.tars))
+        if found.header_size:
+            self.header_sizes[len(self.tars)] = found.header_size
         self.chunks.append(found.paths)
         self.tar.append(np.where(found.places[:, 0] < 0, _NO_TAR, len(self.tars)).astype(np.int32))
         self.places.append(found.places)
@@ -180,7 +180,7 @@ class _Table:
         if self.tars:
             self._close_plain()
             tar, places = np.concatenate(self.tar), np.concatenate(self.places)
-            tars = TarPlaces(self.tars, tar, places, self.problems, frozenset(self.indexed))
+            tars = TarPlaces(self.tars, tar, places, self.problems, self.header_sizes)
         if not _is_sorted(paths):
             order = pc.sort_indices(paths)
             paths = paths.take(order)

@@ -28,7 +28,7 @@ _SCHEMA = pa.schema(
         ("places", pa.list_(pa.int64())),
         ("problems", pa.map_(pa.binary(), pa.binary())),
         ("has_picture", pa.bool_()),
-        ("indexed", pa.bool_()),
+        ("header_size", pa.int64()),
     ]
 )
 
@@ -57,7 +57,8 @@ class KeptTars:
         self._key = key.encode()
         try:
             file = pq.ParquetFile(io.BytesIO(self._out.read(_FILE)))
-            if (file.schema_arrow.metadata or {}).get(_KEY) != self._key:
+            schema = file.schema_arrow
+            if (schema.names, (schema.metadata or {}).get(_KEY)) != (_SCHEMA.names, self._key):
                 return
             for batch in file.iter_batches(_ROWS):
                 self._kept |= {tar: (batch, row) for row, tar in enumerate(batch["tar"].to_pylist())}
@@ -74,13 +75,17 @@ class KeptTars:
             batch["places"][row].values.to_numpy().reshape(-1, 4),
             {os.fsdecode(path): os.fsdecode(problem) for path, problem in batch["problems"][row].as_py()},
             batch["has_picture"][row].as_py(),
-            batch["indexed"][row].as_py(),
+            batch["header_size"][row].as_py(),
         )
 
     def add(self, tar: str, version: Version, listing: TarListing) -> None:
         """A listing to be kept."""
         row = {"tar": os.fsencode(tar), "size": version.size, "tag": version.tag, "paths": listing.paths}
-        row |= {"places": listing.places.ravel(), "has_picture": listing.has_picture, "indexed": listing.indexed}
+        row |= {
+            "places": listing.places.ravel(),
+            "has_picture": listing.has_picture,
+            "header_size": listing.header_size,
+        }
         problems = [(os.fsencode(path), os.fsencode(problem)) for path, problem in listing.problems.items()]
         self._rows.append(row | {"problems": problems})
         if len(self._rows) == _ROWS:

@@ -111,7 +111,7 @@ def _fetch(keyed: KeyedInput, recipe: Recipe) -> list[_Fetched]:
     for path, place in ((one.path, one.picture), (name.label, one.label)):
         if path is None or (one.tar is not None and place is None):
             continue
-        start, size = (0, None) if one.tar is None else with_header(place)
+        start, size = (0, None) if one.tar is None else with_header(place, one.header_size)
         try:
             data = _at_most(recipe.source, one.tar or path, start, size, room)
         except OSError:

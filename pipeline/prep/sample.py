@@ -185,7 +185,9 @@ def _read(recipe: Recipe, one: Input, name: str, place: Place | None, *, stage: 
             return _at_most(source, name, limit)
         if place.size > limit:
             return None
-        return read_indexed(source, one.tar, place, name) if one.indexed else source.read_ranges(one.tar, [place])[0]
+        if one.header_size:
+            return read_indexed(source, one.tar, place, name, one.header_size)
+        return source.read_ranges(one.tar, [place])[0]
 
     retries = OF_THIS_PROCESS if recipe.retries is None else recipe.retries
     try:

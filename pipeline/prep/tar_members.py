@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vice.pipeline.prep.tar_headers import Header, Place, read_headers
-from vice.pipeline.prep.tar_index import indexed_headers
+from vice.pipeline.prep.tar_index import read_index
 from vice.pipeline.storage.base import Storage, Version
 
 REPEATED_NAME = "the archive holds this name again further on, and the last one counts"
@@ -37,8 +37,8 @@ class TarMembers:
     members: list[Member] = field(default_factory=list)
     problem: str | None = None
     """Why the tar as a whole cannot be read to its end."""
-    indexed: bool = False
-    """Whether only an index says where they lie: headers are checked when members are read."""
+    header_size: int = 0
+    """Bytes before each, where only an index says where they lie: headers are checked when members are read."""
 
     def places(self) -> dict[str, Place]:
         """Where the file of each name lies."""
@@ -56,10 +56,11 @@ def read_members(storage: Storage, tar: str, version: Version) -> TarMembers:
     Raises:
         OSError: the disk or store failed.
     """
-    headers = indexed_headers(storage, tar)
-    if headers is not None:
-        return TarMembers(list(_members(headers)), indexed=True)
-    headers, problem = [], None
+    index = read_index(storage, tar)
+    if index is not None:
+        return TarMembers(list(_members(index.headers)), header_size=index.header_size)
+    headers: list[Header] = []
+    problem = None
     try:
         read_headers(storage, tar, version.size, headers)
         problem = None if headers else "the tar holds no files"

@@ -39,8 +39,8 @@ class Input(NamedTuple):
     """Where its label map lies there; None where the tar has none."""
     problem: str | None = None
     """Why it cannot be read, where that is known already: a tar that breaks off, or a link in it that leads nowhere."""
-    indexed: bool = False
-    """Whether only the tar's index says where it lies."""
+    header_size: int = 0
+    """Bytes of the header before it where only the tar's index says where it lies; else 0."""
 
     @property
     def name(self) -> str:
@@ -59,8 +59,8 @@ class TarListing(NamedTuple):
     """By path, why an input cannot be read."""
     has_picture: bool
     """Whether one is a picture of the dataset."""
-    indexed: bool
-    """Whether only the tar's index says where they lie."""
+    header_size: int
+    """Bytes of the header before each where only the tar's index says where they lie; else 0."""
 
 
 def list_tar(tar: str, found: TarMembers, selection: Selection) -> TarListing:
@@ -82,7 +82,7 @@ def list_tar(tar: str, found: TarMembers, selection: Selection) -> TarListing:
         np.array(rows, np.int64).reshape(-1, 4),
         {one.path: one.problem for one in inputs if one.problem},
         any(selection.spec.picture(one.name) for one in inputs if one.picture),
-        found.indexed,
+        found.header_size,
     )
 
 

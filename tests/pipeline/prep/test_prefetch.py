@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from archives import write_tar
+from archives import write_index, write_tar
 from sharding import bytes_of, shard_serially
 
 from vice.data_specs.dataset import load_dataset
@@ -90,14 +90,19 @@ def test_samples_of_a_store_are_those_of_a_disk(s3, source, spec, settings, shar
     assert len(fetched) == 40 and not any(fetched), "what was fetched is handed out"
 
 
-def test_members_of_tars_too(s3, source, tmp_path):
+@pytest.mark.parametrize("indexed", [False, True])
+def test_members_of_tars_too(s3, source, tmp_path, indexed):
     files = sorted(path for path in source.rglob("*") if path.is_file() and path.suffix != ".txt")
     write_tar(tmp_path / "x.tar", [(path.name, path.read_bytes()) for path in files if path.parent.name == "images"])
-    remote = s3.upload(tmp_path, secrets.token_hex(4))
     settings = PrepSettings(regions=[], samples_per_shard=16)
     shard_serially(tmp_path / "x.tar", tmp_path / "disk", settings)
+    if indexed:
+        write_index(tmp_path / "x.tar")
+    remote = s3.upload(tmp_path, secrets.token_hex(4))
     shard_dataset(f"{remote}/x.tar", tmp_path / "store", settings, PLAIN, workers=0)
     assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "disk")
     plan = make_plan(f"{remote}/x.tar", settings, PLAIN)
     for (one, _), recipe in with_files_ahead(plan.inputs_of(0), plan.recipe):
-        assert one.picture and recipe.source._files[0].data[512:] == (source / "images" / one.name).read_bytes()
+        assert (
+            one.picture and recipe.source._files[0].data[512 * indexed :] == (source / "images" / one.name).read_bytes()
+        )

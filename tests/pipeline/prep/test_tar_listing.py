@@ -7,6 +7,7 @@ import tarfile
 import numpy as np
 import obstore
 import pytest
+import webdataset
 from archives import Ranges, write_index, write_tar
 from sharding import blobs, bytes_of, entries_of, jpeg
 
@@ -48,7 +49,7 @@ def client(monkeypatch):
 
 def contents(source, kept=None, spec=PLAIN):
     inputs = find_inputs(source, spec, kept=kept)
-    return [inputs[number]._replace(indexed=False) for number in range(len(inputs))], inputs.fingerprint
+    return [inputs[number]._replace(header_size=0) for number in range(len(inputs))], inputs.fingerprint
 
 
 @pytest.fixture
@@ -83,15 +84,26 @@ def test_a_tar_on_a_store_takes_a_handful_of_requests_and_a_resumed_run_one(s3, 
     assert sorted(client.requests) == [("head", "a.tar"), ("head", "b.tar")]
 
 
-def test_an_index_replaces_the_headers(s3, client, tar, monkeypatch):
+@pytest.mark.parametrize("header_size", [512, 1536])
+def test_an_index_replaces_the_headers(s3, client, tar, monkeypatch, header_size):
+    if header_size > 512:
+        tar = as_webdataset_writes(tar)
     before = contents(tar)
     write_index(tar)
     monkeypatch.setattr("vice.pipeline.prep.tar_members.read_headers", None)
     assert contents(tar) == before
-    assert find_inputs(tar, PLAIN).tars.indexed == {0}
+    assert find_inputs(tar, PLAIN).tars.header_sizes == {0: header_size}
     remote = s3.upload(tar.parent, secrets.token_hex(4))
     assert contents(f"{remote}/x.tar")[0] == before[0]
     assert [one for one in client.requests if one[0] != "head"] == [("get", "x.idx"), ("get_range", "x.tar")]
+
+
+def as_webdataset_writes(tar):
+    """With a time of fractions of a second in a further header of each member."""
+    with webdataset.TarWriter(str(tar)) as writer:
+        for number in range(8):
+            writer.write({"__key__": f"s{number:03}", "jpg": bytes([number]) * 700, "cls": b"3"})
+    return tar
 
 
 def outdated(tar):
@@ -119,6 +131,12 @@ def with_a_long_name(tar):
     write_index(tar)
 
 
+def with_a_folder_before_each(tar):
+    members = [one for number in range(4) for one in ((f"d{number}", tarfile.DIRTYPE, ""), (f"d{number}.jpg", b"x"))]
+    write_tar(tar, members)
+    write_index(tar)
+
+
 def of_another_version(tar):
     write_index(tar, "v1.1")
 
@@ -143,6 +161,7 @@ def garbage(tar):
         shorter,
         with_a_link,
         with_a_long_name,
+        with_a_folder_before_each,
         of_another_version,
         garbage,
         edited("s007.cls", "s008.cls"),
@@ -154,15 +173,23 @@ def garbage(tar):
 def test_an_index_that_does_not_account_for_the_whole_tar_is_not_used(tar, damage):
     damage(tar)
     inputs = find_inputs(tar, PLAIN)
-    assert not inputs.tars.indexed
+    assert not inputs.tars.header_sizes
     found = contents(tar)
     tar.with_suffix(".idx").unlink()
     assert contents(tar) == found
 
 
-def test_a_wrong_index_that_fits_is_found_when_the_member_is_read(tmp_path):
-    tar = write_tar(tmp_path / "x.tar", [(f"{number}.jpg", jpeg(blobs(40, 40, 1))) for number in range(5)])
+@pytest.mark.parametrize("by_webdataset", [False, True])
+def test_a_wrong_index_that_fits_is_found_when_the_member_is_read(tmp_path, by_webdataset):
+    tar = tmp_path / "x.tar"
+    if by_webdataset:
+        with webdataset.TarWriter(str(tar)) as writer:
+            for number in range(5):
+                writer.write({"__key__": str(number), "jpg": jpeg(blobs(40, 40, 1))})
+    else:
+        write_tar(tar, [(f"{number}.jpg", jpeg(blobs(40, 40, 1))) for number in range(5)])
     write_index(tar)
+    assert find_inputs(tar, PLAIN).tars.header_sizes
     index = tar.with_suffix(".idx")
     right = index.read_text()
     index.write_text(right.replace("2.jpg", "9.jpg"))

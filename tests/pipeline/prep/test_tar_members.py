@@ -131,4 +131,4 @@ def test_inputs_are_all_members_but_folders_hidden_ones_and_what_describes_a_pic
     assert Ranges(tar).headers() == on_disk
     write_index(tar)
     indexed = find_inputs(tar, PLAIN) if wanted else []
-    assert [indexed[number]._replace(indexed=False) for number in range(len(indexed))] == [*inputs]
+    assert [indexed[number]._replace(header_size=0) for number in range(len(indexed))] == [*inputs]
