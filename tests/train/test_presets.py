@@ -60,6 +60,9 @@ def for_small_pictures(name, teachers):
     if config.assignment.method == "kmeans" or config.model.start == "encoder":
         # four small pictures have fewer regions than a real epoch has concepts
         changes.append("assignment.num_concepts=16")
+    if config.model.start == "encoder" and config.model.encoder == "resnet50":
+        # its 3,840 values take a minute to fit
+        changes.append("model.encoder=resnet18")
     if config.teacher or config.losses.distillation.weight or config.assignment.source == "teacher":
         # vectors of four values leave no more for the embedding
         changes += [f"teacher={teachers(config.views.regions)}", "model.embedding_dim=4"]

@@ -74,7 +74,7 @@ def finish(tmp_path, monkeypatch):
         out = LocalStorage(tmp_path / "out")
         write = partial(write_shard, settings_fingerprint=plan.settings_fingerprint)
         made = tasks.RayTasks(out, plan, lambda: 2, check=lambda: None, writer=lambda _: write).finish(plan.numbers)
-        return made, *read_rows(out, made[0].name)
+        return made, *read_rows(out, made[0].name)[:2]
 
     return run, plan
 
