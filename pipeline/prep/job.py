@@ -21,7 +21,7 @@ from vice.pipeline.prep.kept_tars import KeptTars
 from vice.pipeline.prep.plan import Plan, make_plan
 from vice.pipeline.prep.repair import repair_shards
 from vice.pipeline.prep.totals import complete
-from vice.pipeline.prep.workspace import Workspace, check_place, refuse_if_other
+from vice.pipeline.prep.workspace import Workspace, refuse_if_other
 from vice.pipeline.shards import Shards
 from vice.pipeline.storage.base import Storage
 from vice.pipeline.storage.opening import open_storage
@@ -101,10 +101,11 @@ def make_shards(
         workers: see `shard_dataset`.
         ray_address: see `shard_dataset`.
     """
-    check_place(out, plan)
+    workspace = Workspace(out, plan, earlier, kept)
+    workspace.refuse_unusable()
     with (
         joined(workers, ray_address),
-        Workspace(out, plan, earlier, kept) as workspace,
+        workspace,
         open_executor(out, plan, workers=workers, ray_address=ray_address, check=workspace.check) as executor,
     ):
         return complete(workspace, executor.finish(plan.numbers, workspace.begun_shards()))

@@ -21,10 +21,13 @@ from vice.pipeline.prep.ray_session import CRASH_RETRIES
 from vice.pipeline.prep.sample import Recipe
 from vice.pipeline.prep.shard import Part, ShardFiles, build_part, check_shard
 from vice.pipeline.prep.versions import check_versions, package_versions
-from vice.pipeline.storage.base import Storage
+from vice.pipeline.storage.base import Storage, StoreFailure
 
 _TASKS_PER_WORKER = 2
 """Tasks in flight for each worker: one runs, one waits."""
+
+_WAIT_SECONDS = 10
+"""How long at most nothing but waiting is done."""
 
 
 @dataclass
@@ -78,6 +81,7 @@ class RayTasks:
         self._plan, self._num_workers, self._check_hold, self._writer = plan, num_workers, check, writer
         self._whole: dict[int, ShardFiles] = {}
         self._running: dict[ray.ObjectRef, _Job] = {}
+        self._progress: PictureProgress | None = None
         options = {"max_retries": CRASH_RETRIES}
         self._check = ray.remote(**options)(_check_shard)
         # joining parts is waiting for the disk: it takes no core from those that make parts
@@ -111,9 +115,11 @@ class RayTasks:
                 if more:
                     start()
             if self._running:
-                ended, _ = ray.wait(list(self._running), num_returns=1)
-                job = self._running.pop(ended[0])
-                self._take(ended[0], job)
+                ended, _ = ray.wait(list(self._running), num_returns=1, timeout=_WAIT_SECONDS)
+                for task in ended:
+                    self._take(task, self._running.pop(task))
+                if self._progress:
+                    self._progress.advance(0, 0)  # a line is due now and then, also while tasks take long
                 self._check_hold()
 
     def _take(self, ended: ray.ObjectRef, job: _Job) -> None:
@@ -225,6 +231,8 @@ def _as_told(error: ray.exceptions.RayTaskError) -> ViceError:
     cause = error.cause
     if isinstance(cause, ViceError):
         return cause
+    if isinstance(cause, StoreFailure):
+        return WorkError(f"a store failed ({cause})", hint="run the same command again to resume")
     if isinstance(cause, ray.exceptions.RaySystemError):
         # Ray names the node in the text alone
         node = re.search(r"\bip=([^,)\s]+)", str(error))

@@ -55,6 +55,17 @@ class Workspace:
         self._hold = out.hold(LOCK)
         self._stack = ExitStack()
 
+    def refuse_unusable(self) -> None:
+        """Refuse an OUT that cannot be used, before anything is started or locked.
+
+        Raises:
+            InputError: as when entered.
+        """
+        check_place(self.out, self.plan)
+        begun = None if self.earlier else self._begun()
+        if begun is not None:
+            refuse_difference(begun, self.plan.identity(), self.out)
+
     def __enter__(self) -> Self:
         check_place(self.out, self.plan)
         with ExitStack() as stack:

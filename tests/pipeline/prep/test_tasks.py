@@ -22,6 +22,7 @@ from vice.pipeline.prep.sample import Recipe, make_sample
 from vice.pipeline.prep.shard import read_rows, write_shard
 from vice.pipeline.prep.tars import Input
 from vice.pipeline.prep.versions import check_versions, package_versions
+from vice.pipeline.storage.base import StoreFailure
 from vice.pipeline.storage.local import LocalStorage
 
 OUT_OF_MEMORY = ray.exceptions.OutOfMemoryError("Task was killed due to the node running low on memory.")
@@ -46,7 +47,7 @@ class FakeRay:
             raise answer
         return answer
 
-    def wait(self, refs, num_returns):
+    def wait(self, refs, num_returns, timeout):
         self.in_flight.append(len(refs))
         return refs[:num_returns], refs[num_returns:]
 
@@ -125,6 +126,14 @@ def test_a_node_with_other_versions_is_refused_by_name():
         check_versions(versions | {"opencv": "5.9.9"})
     line = refused.value.line()
     assert f"opencv: '5.9.9' -> '{versions['opencv']}'" in line and socket.gethostname() in line
+
+
+def test_a_store_that_fails_in_a_task_is_one_line_with_the_object_and_what_to_do():
+    cause = pickle.loads(pickle.dumps(StoreFailure("503 Service Unavailable: http://s3/out/a.tar", "503")))
+    error = ray.exceptions.RayTaskError("_write_shard", "Traceback: ...", cause).as_instanceof_cause()
+    assert tasks._as_told(error).line() == (
+        "a store failed (503 Service Unavailable: http://s3/out/a.tar); run the same command again to resume"
+    )
 
 
 def test_a_node_that_cannot_load_a_task_is_named():

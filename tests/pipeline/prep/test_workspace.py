@@ -118,7 +118,7 @@ def test_if_all_inputs_are_rejected_nothing_stays(tmp_path):
     (tmp_path / "bad").mkdir()
     for number in range(3):
         (tmp_path / f"bad/{number}.jpg").write_text("no picture")
-    with pytest.raises(WorkError, match=r"all 3 inputs were rejected \(3 × picture: no picture in a known format"):
+    with pytest.raises(WorkError, match=r"all 3 inputs were rejected \(3 × decode: no picture in a known format"):
         shard_serially(tmp_path / "bad", tmp_path / "out", PrepSettings(samples_per_shard=2))
     assert not list((tmp_path / "out").iterdir())
 
