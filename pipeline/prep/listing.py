@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ from vice.data_specs.fingerprint import fingerprint
 from vice.data_specs.selection import Selection
 from vice.pipeline.prep.kept_tars import KeptTars
 from vice.pipeline.prep.sources import Listing
-from vice.pipeline.prep.tar_members import MISSING, TarMembers, read_members
+from vice.pipeline.prep.tar_members import TarMembers, read_members
 from vice.pipeline.prep.tars import TarListing, list_tar
 from vice.pipeline.storage.base import Entry, Storage, Version
 
@@ -23,6 +24,9 @@ _THREADS = 16
 """Tars that are listed at once: a store answers each request after tens of milliseconds."""
 _AHEAD = 2 * _THREADS
 """Entries that wait for their turn."""
+
+_FAULTS_OF_THE_TAR = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EPERM}
+"""Any other error of a disk or store stops the work."""
 
 _Listed = tuple[Version | None, TarListing]
 
@@ -79,10 +83,15 @@ def _taken(future: Future[_Listed], tar: str, storage: Storage, kept: KeptTars |
 def _list(storage: Storage, selection: Selection, kept: KeptTars | None, tar: str) -> _Listed:
     try:
         version = storage.version(tar)
+        found = kept.get(tar, version) if kept else None
+        return version, found or list_tar(tar, read_members(storage, tar, version), selection)
     except FileNotFoundError:
-        return None, list_tar(tar, TarMembers(problem=MISSING), selection)
-    found = kept.get(tar, version) if kept else None
-    return version, found or list_tar(tar, read_members(storage, tar, version), selection)
+        problem = "the tar is missing"
+    except OSError as error:
+        if not isinstance(error, PermissionError) and error.errno not in _FAULTS_OF_THE_TAR:
+            raise
+        problem = f"the tar cannot be read ({error.strerror or error})"
+    return None, list_tar(tar, TarMembers(problem=problem), selection)
 
 
 def _key(storage: Storage, selection: Selection) -> str:

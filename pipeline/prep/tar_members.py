@@ -14,8 +14,6 @@ from vice.pipeline.storage.base import Storage, Version
 
 REPEATED_NAME = "the archive holds this name again further on, and the last one counts"
 
-MISSING = "the tar is missing"
-
 _MAX_LINKS = 40
 """Links in a row that are followed, as in Linux."""
 
@@ -66,10 +64,6 @@ def read_members(storage: Storage, tar: str, version: Version) -> TarMembers:
         problem = None if headers else "the tar holds no files"
     except (tarfile.TarError, ValueError) as error:
         problem = f"the tar cannot be read beyond its first {len(headers)} files ({error})"
-    except FileNotFoundError:
-        problem = MISSING
-    except PermissionError as error:
-        problem = f"the tar cannot be read ({error})"
     return TarMembers(list(_members(headers)), problem)
 
 

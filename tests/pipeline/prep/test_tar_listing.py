@@ -1,5 +1,6 @@
 """How tars are listed: in few requests, by an index that is never believed blindly, and once for all runs on an OUT."""
 
+import errno
 import os
 import secrets
 import tarfile
@@ -20,6 +21,7 @@ from vice.pipeline.prep.inputs import find_inputs
 from vice.pipeline.prep.job import shard_dataset
 from vice.pipeline.prep.kept_tars import KeptTars
 from vice.pipeline.storage import objects
+from vice.pipeline.storage.local import LocalStorage
 from vice.pipeline.storage.opening import open_storage
 
 PLAIN = load_dataset("image_folder")
@@ -261,3 +263,29 @@ def test_tars_are_listed_in_order_among_other_files(tmp_path):
     names = [f"{number:03}" + (".jpg" if number % 3 else ".tar/a.jpg") for number in range(100)]
     assert [inputs[number].path for number in range(100)] == names
     assert np.count_nonzero(inputs.tars.tar >= 0) == 34
+
+
+def test_a_tar_that_cannot_be_opened_never_blocks_the_rest(tmp_path, monkeypatch):
+    write_tar(tmp_path / "good.tar", [("a.jpg", b"1")])
+    write_tar(tmp_path / "shut.tar", [("a.jpg", b"1")])
+    (tmp_path / "self.tar").symlink_to("self.tar")
+    (tmp_path / "nowhere.tar").symlink_to("gone")
+    (tmp_path / "folder.tar").mkdir()
+    (tmp_path / "list.txt").write_text("good.tar\nshut.tar\nself.tar\nnowhere.tar\nfolder.tar\ngood.tar/x.tar\n")
+    version = LocalStorage.version
+
+    def refusing(storage, name):
+        if name == "shut.tar":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return version(storage, name)
+
+    monkeypatch.setattr(LocalStorage, "version", refusing)
+    inputs, _ = contents(tmp_path / "list.txt")
+    assert {one.path: one.problem for one in inputs} == {
+        "folder.tar": "the tar cannot be read (Is a directory)",
+        "good.tar/a.jpg": None,
+        "good.tar/x.tar": "the tar cannot be read (Not a directory)",
+        "nowhere.tar": "the tar is missing",
+        "self.tar": "the tar cannot be read (Too many levels of symbolic links)",
+        "shut.tar": "the tar cannot be read (Permission denied)",
+    }
