@@ -63,7 +63,7 @@ def test_writes_outlast_faults_that_pass(store, storage, fault):
     assert store.objects["/pictures/x/b"] == DATA and not store.faults
 
 
-def test_a_proxys_refusal_is_repeated_for_minutes_and_then_told_with_the_object(store, storage, delays):
+def test_a_proxys_refusal_is_repeated_for_minutes_and_then_reported_with_the_object(store, storage, delays):
     store.always["/pictures/x/a"] = BY_A_PROXY
     with pytest.raises(StoreFailure, match=r"http://127.0.0.1:\d+/pictures/x/a.*403 Forbidden"):
         storage.read("a")
