@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -64,6 +65,8 @@ def joined(workers: int | None, ray_address: str | None) -> AbstractContextManag
         return nullcontext()
     if workers == 0:
         raise InputError("--workers 0 uses no Ray, and --ray-address names one", hint="give one of them")
+    # read when Ray is imported; it would try twenty times, a second each, where another of Ray's ports is given
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "8")
     from vice.pipeline.prep.ray_session import joined_cluster
 
     return joined_cluster(ray_address)

@@ -68,7 +68,7 @@ class ClusterCores:
     """How many tasks a joined cluster can run at once; nodes may join and leave meanwhile.
 
     Args:
-        limit: at most so many.
+        limit: upper limit; None for all of them.
     """
 
     def __init__(self, limit: int | None):

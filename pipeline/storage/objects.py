@@ -69,7 +69,7 @@ class ObjectStorage(Storage):
         address: `s3://bucket/prefix` or `gs://bucket/prefix`.
         retry: how the client repeats requests of a store that has answered before.
         retries: of what the client does not repeat: a proxy's 403.
-        has_answered: whether it is one.
+        has_answered: whether this store has answered before; one that never did may have a wrong address.
 
     Raises:
         InputError: the address or what the environment says is not usable.

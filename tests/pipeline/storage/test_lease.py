@@ -106,11 +106,8 @@ def test_a_renewal_that_fails_is_tried_again(bucket, quick, monkeypatch):
         lease.check()
 
 
-@pytest.mark.parametrize("arrived", [False, True])
-def test_a_store_that_answers_again_after_the_lease_expired_keeps_it_for_its_holder(
-    bucket, quick, monkeypatch, arrived
-):
-    """Also where a renewal did arrive and its answer was lost."""
+def test_a_store_that_answers_again_after_the_lease_expired_keeps_it_for_its_holder(bucket, quick, monkeypatch):
+    """Also where the last renewal did arrive and its answer was lost."""
     monkeypatch.setattr(leases, "PATIENCE_SECONDS", 60.0)
     with bucket.hold(NAME) as lease:
         put, until = obstore.put, time.monotonic() + 2.2
@@ -118,7 +115,7 @@ def test_a_store_that_answers_again_after_the_lease_expired_keeps_it_for_its_hol
         def failing(*args, **options):
             if time.monotonic() > until:
                 return put(*args, **options)
-            if arrived:
+            if time.monotonic() > until - 0.5:
                 put(*args, **options)
             raise GenericError("no answer")
 
