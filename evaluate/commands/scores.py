@@ -67,7 +67,10 @@ def linear(
     l2: Annotated[
         float | None,
         typer.Option(
-            min=0, callback=finite, help="Of the quick probe. [default: each encoder's best on held-out pictures]"
+            min=0,
+            callback=finite,
+            help="Of the quick probe.",
+            show_default="each encoder's best on held-out pictures",
         ),
     ] = None,
     short_side: ShortSide = None,

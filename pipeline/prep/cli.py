@@ -25,8 +25,8 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Number of processes; 0 works in this process, without Ray, for small jobs. [default: all cores]",
-        show_default=False,
+        help="Number of processes; 0 works in this process, without Ray, for small jobs.",
+        show_default="all cores",
     ),
 ]
 RayAddress = Annotated[
@@ -75,8 +75,8 @@ def shard(
         str | None,
         typer.Option(
             metavar="VALUE|auto",
-            help="What is white in 16-bit files: 4095 for 12-bit data; auto: from each file. [default: 65535]",
-            show_default=False,
+            help="What is white in 16-bit files: 4095 for 12-bit data; auto: from each file.",
+            show_default="65535",
         ),
     ] = None,
     max_pixels: Annotated[
