@@ -42,21 +42,15 @@ from vice.train.distributed import Process
 from vice.train.loop import train
 from vice.train.records.run_dir import open_run
 
-_ALONE = [
-    "teacher=null",
-    "losses.distillation.weight=0",
-    "losses.swapped_prediction.weight=1",
-    "assignment.source=student",
-]
-_ALONE += ["assignment.method=swav", "views.num_views=2"]
+_ALONE = ["teacher=null", "assignment.source=student", "assignment.method=swav", "views.num_views=2"]
 ROWS: dict[str, list[str]] = {
-    "all": [],
-    "distillation": ["losses.swapped_prediction.weight=0"],
-    "clusters": ["losses.distillation.weight=0", "losses.swapped_prediction.weight=1"],
+    "clusters": [],
+    "cosine": ["losses.distillation.weight=1", "losses.swapped_prediction.weight=0"],
+    "both": ["losses.distillation.weight=1"],
     "no teacher, symmetric": [*_ALONE, "losses.swapped_prediction.sides=symmetric"],
     "no teacher, one-sided": [*_ALONE, "losses.swapped_prediction.sides=one"],
 }
-"""Row to the settings in which it differs from `all`: distillation, and prediction of the teacher's clusters."""
+"""Row to the settings in which it differs from the preset, which predicts the teacher's clusters."""
 PENALTIES = (1e-5, 1e-3)
 """Of the linear probe: one that suits 128 values, and one that suits the frozen encoder's many."""
 NUM_CLUSTERS = 27
@@ -211,7 +205,7 @@ def main() -> None:
     parser.add_argument("--scales", type=float, nargs="+", default=[1, 2], help="sizes at which the teacher looks")
     parser.add_argument("--views", type=int, default=8000, help="views that every run sees")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=["all"])
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=["clusters"])
     parser.add_argument("--pixels", type=int, default=200, help="per training picture, for probes and clusters")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of all rows")
     parser.add_argument("--curve", action="store_true", help="also evaluate the first seed's run on the way")
