@@ -9,6 +9,9 @@ from vice.data_specs.atlas_entry import Atlas, Concept, RegionLookup
 from vice.data_specs.entries import Evaluation, RegionBounds, Tile
 from vice.evaluate.report.runs import Run
 
+MOST_CARDS = 128
+"""Concepts that are shown: each adds some 50 kB to the page. All of their strips lie in the run's folder."""
+
 
 class Picture(NamedTuple):
     """A drawn picture, with its bytes."""
@@ -55,13 +58,14 @@ def _picture(run: Run, tile: Tile | None) -> Picture | None:
     return Picture(caption, run.picture(tile.file))
 
 
-def cards(run: Run, atlas: Atlas) -> list[Card]:
-    """The concepts that are used, the most used first."""
+def cards(run: Run, atlas: Atlas) -> tuple[list[Card], int]:
+    """The concepts that are used, the most used first, as many as the page shows; and how many there are."""
     used = sorted((concept for concept in atlas.concepts if concept.usage > 0), key=lambda one: -one.usage)
-    return [
+    shown = [
         Card(concept, run.picture(concept.strip) if concept.strip else None, next(iter(concept.classes), ""))
-        for concept in used
+        for concept in used[:MOST_CARDS]
     ]
+    return shown, len(used)
 
 
 def lookup_data(run: Run, lookup: RegionLookup) -> dict[str, Any] | None:

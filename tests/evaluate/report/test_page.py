@@ -12,6 +12,7 @@ from vice.data_specs.errors import InputError, WorkError
 from vice.data_specs.results import EncoderRef, Results, TrainingCurve, write_results
 from vice.evaluate.comparison import signed
 from vice.evaluate.metrics import score
+from vice.evaluate.report import figures
 from vice.evaluate.report.charts import HEIGHT, WIDTH, loss_chart, round_values
 from vice.evaluate.report.figures import picture_rows
 from vice.evaluate.report.page import write_report
@@ -267,6 +268,13 @@ def test_region_layers_and_concepts_are_shown(tmp_path):
     assert "0.500 ±0.004" in text and "7.2" in text  # boundary recall; the thin class
     assert "2 of 3 concepts in use" in text and "1 · 75.0 %" in text
     assert "canvas" in page.tags
+
+
+def test_of_many_concepts_the_most_used_are_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "MOST_CARDS", 1)
+    _, text = page_of(write_report([full_run(tmp_path / "run")], tmp_path / "report.html"))
+    assert "2 of 3 concepts in use" in text and "The 1 most used concepts" in text
+    assert "1 · 75.0 %" in text and "0 · 25.0 %" not in text
 
 
 def test_region_layers_alone_make_a_report(tmp_path):
