@@ -48,7 +48,7 @@ demo: $(STAMP)  ## shard, train and evaluate generated street scenes; prints the
 
 test: $(STAMP)  ## all tests
 	@echo "==> running the tests"
-	@$(BIN)/python -m pytest -q -m "not alone" --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -q -m "not alone" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 	@echo "==> running those that rest on the clock"
 	@$(BIN)/python -m pytest -q -m alone
 

@@ -19,7 +19,7 @@ from vice.pipeline.prep.earlier import Earlier
 from vice.pipeline.prep.executors import joined, open_executor
 from vice.pipeline.prep.kept_tars import KeptTars
 from vice.pipeline.prep.plan import Plan, make_plan
-from vice.pipeline.prep.repair import repair_shards
+from vice.pipeline.prep.repair import clear_leftovers, repair_shards
 from vice.pipeline.prep.totals import complete
 from vice.pipeline.prep.workspace import Workspace, refuse_if_other
 from vice.pipeline.shards import Shards
@@ -75,7 +75,9 @@ def shard_dataset(
             refuse_if_other(storage, plan)
             shards = Shards(storage)
             damaged = missing_shards(shards)
-            if damaged:
+            if not damaged:
+                clear_leftovers(storage)
+            else:
                 repair_shards(shards, plan.inputs, damaged, workers=workers, ray_address=ray_address)
             return Outcome(shards.record, was_complete=True, repaired=len(damaged))
         record = make_shards(storage, plan, kept=kept, workers=workers, ray_address=ray_address)

@@ -88,6 +88,7 @@ def repair_damage(
     shards = Shards(out)
     names = changed_shards(shards)
     if not names:
+        clear_leftovers(shards.storage)
         return "no shard to repair"
     inputs = find_inputs(source, shards.spec, shards.record.settings.split)
     repair_shards(shards, inputs, names, workers=workers, ray_address=ray_address)
@@ -121,6 +122,26 @@ def repair_shards(
         if others:
             _make(out, plan, others, hold, workers, ray_address)
         if not Earlier(out).is_kept:
+            out.delete_folder(WORK_FOLDER)
+
+
+def clear_leftovers(out: Storage) -> None:
+    """Remove what a repair left that was killed once all shards were whole again.
+
+    Args:
+        out: a complete folder of shards.
+
+    Raises:
+        WorkError: another run is writing there.
+    """
+    if Earlier(out).is_kept:
+        return  # of an append that was interrupted
+    begins = f"{WORK_FOLDER}/"
+    if any(
+        entry.path.startswith(begins)
+        for entry in out.walk(hidden=True, enter=lambda path: f"{path}/".startswith(begins))
+    ):
+        with out.hold(LOCK):
             out.delete_folder(WORK_FOLDER)
 
 

@@ -4,6 +4,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,10 @@ run_command(app, sys.argv.pop(1), resumable=["wait"])
 )
 def test_sigterm_and_ctrl_c_end_a_command_with_one_true_line(name, subcommand, number, code):
     words = [sys.executable, "-c", WAITING, name, subcommand]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a shell's background job ignores SIGINT, and so would its children
+    with_sigint = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(words, **pipes, preexec_fn=with_sigint)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     _, err = process.communicate(timeout=30)

@@ -10,6 +10,7 @@ from vice.pipeline.prep.job import shard_dataset
 from vice.pipeline.prep.part import make_part
 from vice.pipeline.prep.repair import repair_damage
 from vice.pipeline.shards import Shards
+from vice.pipeline.storage.local import LocalStorage
 
 
 @pytest.fixture
@@ -56,6 +57,16 @@ def test_what_only_hashes_show_is_found_by_verify(folder):
     assert missing_shards(shards) == [] and changed_shards(shards) == [name]
     assert repair_damage(folder / "pictures", out, workers=0) == f"made again: {name}"
     assert bytes_of(out) == before and repair_damage(folder / "pictures", out) == "no shard to repair"
+
+
+def test_what_a_killed_repair_left_is_removed_also_where_all_shards_are_whole(folder):
+    """It was killed after the last shard, before it had tidied up."""
+    out = folder / "out"
+    before = bytes_of(out)
+    for repair in (lambda: repair_damage(folder / "pictures", out), lambda: again(folder)):
+        LocalStorage(out).write(".vice-prep/aside/train-000001.tar.0123456789abcdef.tmp", b"half a shard")
+        repair()
+        assert bytes_of(out) == before
 
 
 def test_a_shard_is_never_replaced_by_another_one(folder, monkeypatch):
