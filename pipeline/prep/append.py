@@ -54,7 +54,7 @@ def append(
     """Shard the inputs of a source that OUT does not list yet, with OUT's settings; run again, finish it.
 
     Args:
-        source: OUT's source, which has grown, or another one; inputs are told apart by their paths.
+        source: OUT's source, which has grown, or another one; inputs are identified by their paths.
         out: a complete folder of shards.
         workers: number of processes, see `shard_dataset`.
         ray_address: a running Ray cluster to join.
@@ -65,10 +65,8 @@ def append(
     """
     storage = open_storage(out)
     with reported_in_one_line(storage):
-        earlier = Earlier(storage)
-        kept = KeptTars(storage)
-        inputs = find_inputs(source, earlier.record.dataset, earlier.record.settings.split, kept)
-        paths = _printable(inputs)
+        earlier, kept = Earlier(storage), KeptTars(storage)
+        inputs, paths = _listed(source, earlier, kept)
         known = pa.concat_arrays([earlier.stored_sources(), earlier.rejected_sources()])
         present = pc.is_in(paths, value_set=known)
         if pc.any(present).as_py() and not pc.all(pc.is_in(known, value_set=paths)).as_py():
@@ -93,17 +91,17 @@ def retry_rejected(
     """
     storage = open_storage(out)
     with reported_in_one_line(storage):
-        earlier = Earlier(storage)
-        kept = KeptTars(storage)
-        inputs = find_inputs(source, earlier.record.dataset, earlier.record.settings.split, kept)
-        paths = _printable(inputs)
+        earlier, kept = Earlier(storage), KeptTars(storage)
+        inputs, paths = _listed(source, earlier, kept)
         rejected = pc.is_in(paths, value_set=earlier.rejected_sources())
         stored = pc.is_in(paths, value_set=earlier.stored_sources())
         return _extend(str(source), storage, earlier, inputs, pc.and_not(rejected, stored), kept, workers, ray_address)
 
 
-def _printable(inputs: Inputs) -> pa.Array:
-    return pa.array(printable_paths(inputs), pa.large_string())
+def _listed(source: str | Path, earlier: Earlier, kept: KeptTars) -> tuple[Inputs, pa.Array]:
+    """The source's inputs, and their paths as tables hold them."""
+    inputs = find_inputs(source, earlier.record.dataset, earlier.record.settings.split, kept)
+    return inputs, pa.array(printable_paths(inputs), pa.large_string())
 
 
 def _extend(
